@@ -1,0 +1,174 @@
+/*
+ * The whole surface between the C shim (src/ast/shim.c) and Rust, on one page.
+ *
+ * The shim exists for what bindgen cannot give: macros (AST_MODULE_INFO, ast_log, AST_MODULE_SELF, ao2_lock), printf-like
+ * functions, which get their "%s" here and nowhere else, and structures whose shape differs between Asterisk 16 and 23.
+ * It decides nothing.
+ *
+ * This program is free software, distributed under the terms of the GNU General Public License Version 2.
+ */
+#ifndef RES_PLANFIX_H
+#define RES_PLANFIX_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ast_channel;
+struct ast_cli_entry;
+struct ast_config;
+struct ast_custom_function;
+struct mansession;
+struct message;
+
+/* ---- Rust, called by Asterisk through the shim. ---- */
+
+/* Each returns what Asterisk's load, reload and unload callbacks return. Load never returns AST_MODULE_LOAD_FAILURE. */
+int res_planfix_load(void);
+int res_planfix_reload(void);
+int res_planfix_unload(void);
+
+/* ---- The shim, called by Rust. All strings are NUL-terminated; none is a format. ---- */
+
+/* logger.h. The level is one of __LOG_*. */
+void shim_log(int level, const char *file, int line, const char *function, const char *message);
+int shim_debug_atleast(int level);
+
+/* options.h. */
+int shim_fully_booted(void);
+
+/* channel.h. Pointers are valid while the channel is locked; NULL means not known. */
+void shim_channel_lock(struct ast_channel *channel);
+void shim_channel_unlock(struct ast_channel *channel);
+const char *shim_channel_caller_number(struct ast_channel *channel);
+int shim_channel_caller_restricted(struct ast_channel *channel);
+const char *shim_channel_connected_number(struct ast_channel *channel);
+const char *shim_channel_dialed_number(struct ast_channel *channel);
+const char *shim_channel_macro_exten(struct ast_channel *channel);
+
+/* pbx.h. */
+int shim_function_register(struct ast_custom_function *function, int read_escalates);
+
+/* cli.h. */
+int shim_cli_register(struct ast_cli_entry *entry);
+void shim_cli_line(int fd, const char *line);
+void shim_cli_completion(const char *candidate);
+
+/* manager.h. */
+int shim_manager_register(const char *action, int authority, int (*callback)(struct mansession *, const struct message *));
+void shim_manager_append(struct mansession *session, const char *text);
+void shim_manager_event(int category, const char *event, const char *text);
+
+/* config.h. */
+enum shim_config_status {
+	SHIM_CONFIG_LOADED,
+	SHIM_CONFIG_MISSING,
+	SHIM_CONFIG_INVALID,
+};
+enum shim_config_status shim_config_load(const char *file, struct ast_config **config);
+
+/* stasis_channels.h, stasis_bridges.h, parking.h, pickup.h: what happens to channels, in one shape for every version. Strings
+ * are never NULL where the snapshot or bridge they belong to is present, and live as long as the callback that is given them. */
+
+/* A channel at one moment. It is present when uniqueid is not NULL. */
+struct shim_snapshot {
+	const char *uniqueid;
+	const char *linkedid;
+	const char *name;
+	const char *technology;
+	const char *accountcode;
+	const char *caller_number;
+	const char *caller_name;
+	const char *ani;
+	const char *rdnis;
+	const char *dialed;
+	const char *connected_number;
+	const char *connected_name;
+	const char *context;
+	const char *exten;
+	const char *application;
+	const char *application_data;
+	const char *bridge;
+	const char *hangup_source;
+	int64_t created;          /* Microseconds since 1970. */
+	int state;                /* enum ast_channel_state */
+	int caller_restricted;
+	int hangup_cause;
+};
+
+/* A bridge at one moment. It is present when uniqueid is not NULL. */
+struct shim_bridge {
+	const char *uniqueid;
+	const char *technology;
+	const char *creator;
+	const char *name;
+	int64_t created;          /* Microseconds since 1970. */
+	unsigned int channels;
+};
+
+enum shim_event {
+	SHIM_RUNNING,             /* channel, bridge */
+	SHIM_CAUGHT_UP,
+	SHIM_CHANNEL_CREATED,     /* channel */
+	SHIM_CHANNEL_CHANGED,     /* channel, peer: as it was before, changes */
+	SHIM_CHANNEL_GONE,        /* channel */
+	SHIM_BRIDGE_ENTERED,      /* channel, bridge, text: uniqueid of the channel whose place it takes */
+	SHIM_BRIDGE_LEFT,         /* channel, bridge */
+	SHIM_DIAL,                /* channel: caller, peer, third: forwarded, text: status, dial string, forward */
+	SHIM_BLIND_TRANSFER,      /* channel: transferer, peer: transferee, third: replacing, bridge, text: context, exten, outcome,
+	                             external */
+	SHIM_ATTENDED_TRANSFER,   /* channel and peer: transferer's legs to transferee and target, third: transferee, fourth: target,
+	                             bridge and second_bridge: those of the legs, text: destination, outcome, external, kind: dest_type */
+	SHIM_PICKUP,              /* channel: who picked up, peer: whose call */
+	SHIM_HOLD,                /* channel, text: music class */
+	SHIM_UNHOLD,              /* channel */
+	SHIM_PARKING,             /* channel: parkee, peer: retriever, text: parker's dial string, lot, kind: event_type, number: space */
+	SHIM_VARIABLE_SET,        /* channel, text: name, value */
+};
+
+/* What differs between channel and peer of SHIM_CHANNEL_CHANGED. */
+enum shim_change {
+	SHIM_CHANGED_STATE = 1 << 0,
+	SHIM_CHANGED_IDENTITY = 1 << 1,
+	SHIM_CHANGED_CALLER = 1 << 2,
+	SHIM_CHANGED_CONNECTED = 1 << 3,
+	SHIM_CHANGED_BRIDGE = 1 << 4,
+	SHIM_CHANGED_EXTENSION = 1 << 5,
+	SHIM_CHANGED_APPLICATION = 1 << 6,
+	SHIM_CHANGED_HANGUP = 1 << 7,
+};
+
+struct shim_record {
+	enum shim_event event;
+	int64_t time;             /* Microseconds since 1970, when Asterisk made the message. */
+	unsigned int changes;     /* of enum shim_change */
+	int outcome;              /* enum ast_transfer_result */
+	int external;             /* A transfer by the channel driver or AMI, not by DTMF. */
+	int kind;
+	unsigned int number;
+	struct shim_snapshot channel;
+	struct shim_snapshot peer;
+	struct shim_snapshot third;
+	struct shim_snapshot fourth;
+	struct shim_bridge bridge;
+	struct shim_bridge second_bridge;
+	const char *text[3];
+};
+
+typedef void (*shim_record_callback)(const struct shim_record *record, void *data);
+
+struct shim_subscription;
+/* NULL when there is no memory. The callback, whose data is NULL here, may run before this returns. It is given SHIM_RUNNING for
+ * each channel that exists and then SHIM_CAUGHT_UP; a little of everything else may come before these. */
+struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback, int with_variables);
+/* Returns when the callback has run for the last time. Not to be called from the callback. */
+void shim_stasis_unsubscribe(struct shim_subscription *subscription);
+/* Name of a kind of message that this Asterisk's stasis.conf declines, NULL when there is no such at that index. */
+const char *shim_stasis_declined(const struct shim_subscription *subscription, size_t index);
+/* SHIM_RUNNING for each channel that exists, on this thread. */
+void shim_stasis_running(shim_record_callback callback, void *data);
+
+/* utils.h. The name is what `core show threads` prints. Returns an errno value. */
+int shim_thread_start(pthread_t *thread, void *(*start)(void *), void *data, size_t stack, const char *name);
+
+#endif

@@ -1,0 +1,188 @@
+//! A channel, borrowed from the callback that was given it.
+//!
+//! Invariants:
+//! - a [`Channel`] cannot outlive its callback, in which Asterisk holds a reference to it;
+//! - strings of a channel are looked at under its lock only: a masquerade or a rename frees them. [`Locked`]
+//!   lends them for as long as the lock is held;
+//! - the channel's lock is the only one taken here. It is recursive, and a dialplan function may be called
+//!   with it held, so taking it again on the same thread waits for nothing. No container is searched or
+//!   locked (asterisk issues 1872 and 1936 are deadlocks of the whole PBX made that way).
+//!
+//! Nothing that waits may be done while a [`Locked`] lives, and no lock of ours may be taken that is held
+//! over a call of this module.
+
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use super::text;
+use crate::sys;
+
+/// A channel, for the time of a callback.
+///
+/// Invariant: points to a channel that is referenced by somebody else for all of `'a`.
+pub struct Channel<'a> {
+    channel: NonNull<sys::ast_channel>,
+    // Not Send, not Sync: a callback's channel belongs to the callback's thread.
+    callback: PhantomData<(&'a (), *mut ())>,
+}
+
+impl<'a> Channel<'a> {
+    /// `None` for a null pointer.
+    ///
+    /// # Safety
+    ///
+    /// `channel` is null, or a channel that stays referenced during `'a`.
+    pub(super) unsafe fn borrow(channel: *mut sys::ast_channel) -> Option<Self> {
+        // INVARIANT: the caller vouches for it.
+        NonNull::new(channel).map(|channel| Self {
+            channel,
+            callback: PhantomData,
+        })
+    }
+
+    /// Locks the channel until the result is dropped.
+    pub fn lock(&self) -> Locked<'_> {
+        // SAFETY: a live channel, by the type's invariant. INVARIANT of Locked: it is locked now.
+        unsafe { sys::shim_channel_lock(self.channel.as_ptr()) };
+        Locked {
+            channel: self.channel,
+            borrow: PhantomData,
+        }
+    }
+
+    /// Everything that can be asked of the channel but its variables, copied under one lock.
+    pub fn facts(&self) -> Facts {
+        let locked = self.lock();
+        Facts {
+            name: locked.name().to_vec(),
+            uniqueid: locked.uniqueid().to_vec(),
+            linkedid: locked.linkedid().to_vec(),
+            exten: locked.exten().to_vec(),
+            context: locked.context().to_vec(),
+            dialed: locked.dialed().to_vec(),
+            caller_number: locked.caller_number().map(<[u8]>::to_vec),
+            caller_restricted: locked.caller_restricted(),
+            connected_number: locked.connected_number().map(<[u8]>::to_vec),
+            macro_exten: locked.macro_exten().map(<[u8]>::to_vec),
+            up_time: locked.up_time(),
+        }
+    }
+
+    /// The value of a variable of the channel, or else of a global one.
+    pub fn variable(&self, name: &CStr) -> Option<Vec<u8>> {
+        self.lock().variable(name)
+    }
+
+    /// Sets a variable of the channel. An empty value removes it.
+    pub fn set_variable(&mut self, name: &CStr, value: &CStr) {
+        // SAFETY: a live channel and two NUL-terminated strings, which Asterisk copies. No `Locked` of ours
+        // lends a string that this could free, because `self` is borrowed mutably.
+        unsafe { sys::pbx_builtin_setvar_helper(self.channel.as_ptr(), name.as_ptr(), value.as_ptr()) };
+    }
+}
+
+/// A channel that is locked by this thread. Dropping it unlocks.
+///
+/// Invariant: the channel is alive, and its lock is held once more for this value.
+pub struct Locked<'a> {
+    channel: NonNull<sys::ast_channel>,
+    borrow: PhantomData<(&'a (), *mut ())>,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: by the type's invariant this thread holds the lock.
+        unsafe { sys::shim_channel_unlock(self.channel.as_ptr()) };
+    }
+}
+
+/// Strings that are never null, and those that are null when unknown, with the functions that read them.
+macro_rules! strings {
+    ($($(#[$doc:meta])* $name:ident = $accessor:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(&self) -> &[u8] {
+                // SAFETY: the channel is alive and locked, so the string stays as it is while `self` is
+                // borrowed.
+                unsafe { text::bytes(sys::$accessor(self.channel.as_ptr())) }
+            }
+        )*
+    };
+}
+
+macro_rules! optional_strings {
+    ($($(#[$doc:meta])* $name:ident = $accessor:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(&self) -> Option<&[u8]> {
+                // SAFETY: the channel is alive and locked, so the string stays as it is while `self` is
+                // borrowed.
+                Some(unsafe { text::bytes(sys::$accessor(self.channel.as_ptr())) }).filter(|text| !text.is_empty())
+            }
+        )*
+    };
+}
+
+impl Locked<'_> {
+    strings! {
+        /// Such as `PJSIP/101-00000001`.
+        name = ast_channel_name;
+        uniqueid = ast_channel_uniqueid;
+        linkedid = ast_channel_linkedid;
+        exten = ast_channel_exten;
+        context = ast_channel_context;
+        /// The number that was dialled to reach this channel (`CALLERID(dnid)`), empty when unknown.
+        dialed = shim_channel_dialed_number;
+    }
+
+    optional_strings! {
+        /// The caller's number, when it is valid.
+        caller_number = shim_channel_caller_number;
+        /// The connected line's number, when it is valid.
+        connected_number = shim_channel_connected_number;
+        /// The extension that called a `Macro()`; always `None` since Asterisk 21.
+        macro_exten = shim_channel_macro_exten;
+    }
+
+    /// The caller asked for the number not to be shown, or it is not available.
+    pub fn caller_restricted(&self) -> bool {
+        // SAFETY: the channel is alive and locked.
+        unsafe { sys::shim_channel_caller_restricted(self.channel.as_ptr()) != 0 }
+    }
+
+    /// Time since the channel was answered, zero while it is not.
+    pub fn up_time(&self) -> Duration {
+        // SAFETY: the channel is alive and locked.
+        let milliseconds = unsafe { sys::ast_channel_get_up_time_ms(self.channel.as_ptr()) };
+        Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
+    }
+
+    /// The value of a variable of the channel, or else of a global one.
+    pub fn variable(&self, name: &CStr) -> Option<Vec<u8>> {
+        // SAFETY: the channel is alive, and its lock keeps its variables in place until the value is copied.
+        // A global variable has no lock that a module could hold (`main/pbx_variables.c` returns the pointer
+        // without it too); it is copied before anything else.
+        unsafe {
+            let value = sys::pbx_builtin_getvar_helper(self.channel.as_ptr(), name.as_ptr());
+            (!value.is_null()).then(|| text::bytes(value).to_vec())
+        }
+    }
+}
+
+/// A copy of what a channel was at one moment. [`Locked`] tells what the fields are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub name: Vec<u8>,
+    pub uniqueid: Vec<u8>,
+    pub linkedid: Vec<u8>,
+    pub exten: Vec<u8>,
+    pub context: Vec<u8>,
+    pub dialed: Vec<u8>,
+    pub caller_number: Option<Vec<u8>>,
+    pub caller_restricted: bool,
+    pub connected_number: Option<Vec<u8>>,
+    pub macro_exten: Option<Vec<u8>>,
+    pub up_time: Duration,
+}

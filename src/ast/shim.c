@@ -1,0 +1,709 @@
+/*
+ * res_planfix: what only C can say to Asterisk. include/res_planfix.h tells what each function is for.
+ *
+ * This program is free software, distributed under the terms of the GNU General Public License Version 2.
+ */
+
+/*** MODULEINFO
+	<support_level>extended</support_level>
+ ***/
+
+#include "asterisk.h"
+
+#include "asterisk/astobj2.h"
+#include "asterisk/callerid.h"
+#include "asterisk/channel.h"
+#include "asterisk/cli.h"
+#include "asterisk/config.h"
+#include "asterisk/json.h"
+#include "asterisk/lock.h"
+#include "asterisk/logger.h"
+#include "asterisk/manager.h"
+#include "asterisk/module.h"
+#include "asterisk/options.h"
+#include "asterisk/parking.h"
+#include "asterisk/pbx.h"
+#include "asterisk/pickup.h"
+#include "asterisk/stasis.h"
+#include "asterisk/stasis_bridges.h"
+#include "asterisk/stasis_channels.h"
+#include "asterisk/strings.h"
+#include "asterisk/taskprocessor.h"
+#include "asterisk/time.h"
+#include "asterisk/utils.h"
+
+#include "include/res_planfix.h"
+
+/* Not in every Asterisk from 16 to 23. Weak, so that in one of another version than this was built for the loader gets as far as
+ * our own message about that, and does not stop at a symbol that is missing. */
+#pragma weak ast_bridge_get_snapshot_by_uniqueid
+#pragma weak ast_bridge_snapshot_get_latest
+#pragma weak ast_channel_cache
+#pragma weak ast_channel_macroexten
+#pragma weak ast_channel_topic_all_cached
+#pragma weak stasis_subscribe
+
+void shim_log(int level, const char *file, int line, const char *function, const char *message)
+{
+	ast_log(level, file, line, function, "%s\n", message);
+}
+
+int shim_debug_atleast(int level)
+{
+	return DEBUG_ATLEAST(level);
+}
+
+int shim_fully_booted(void)
+{
+	return ast_fully_booted ? 1 : 0;
+}
+
+void shim_channel_lock(struct ast_channel *channel)
+{
+	ast_channel_lock(channel);
+}
+
+void shim_channel_unlock(struct ast_channel *channel)
+{
+	ast_channel_unlock(channel);
+}
+
+static const char *valid_number(const struct ast_party_number *number)
+{
+	return number->valid ? S_OR(number->str, NULL) : NULL;
+}
+
+const char *shim_channel_caller_number(struct ast_channel *channel)
+{
+	return valid_number(&ast_channel_caller(channel)->id.number);
+}
+
+int shim_channel_caller_restricted(struct ast_channel *channel)
+{
+	return (ast_party_id_presentation(&ast_channel_caller(channel)->id) & AST_PRES_RESTRICTION) != AST_PRES_ALLOWED;
+}
+
+const char *shim_channel_connected_number(struct ast_channel *channel)
+{
+	return valid_number(&ast_channel_connected(channel)->id.number);
+}
+
+const char *shim_channel_dialed_number(struct ast_channel *channel)
+{
+	return S_OR(ast_channel_dialed(channel)->number.str, NULL);
+}
+
+const char *shim_channel_macro_exten(struct ast_channel *channel)
+{
+#if PLANFIX_ASTERISK_MAJOR <= 20
+	return S_OR(ast_channel_macroexten(channel), NULL);
+#else
+	/* app_macro and the channel's fields for it are gone since 21. */
+	(void) channel;
+	return NULL;
+#endif
+}
+
+int shim_function_register(struct ast_custom_function *function, int read_escalates)
+{
+	return ast_custom_function_register_escalating(function, read_escalates ? AST_CFE_READ : AST_CFE_NONE);
+}
+
+int shim_cli_register(struct ast_cli_entry *entry)
+{
+	return ast_cli_register(entry);
+}
+
+void shim_cli_line(int fd, const char *line)
+{
+	ast_cli(fd, "%s\n", line);
+}
+
+void shim_cli_completion(const char *candidate)
+{
+	/* Asterisk frees it, so its own allocator must have made it. */
+	ast_cli_completion_add(ast_strdup(candidate));
+}
+
+int shim_manager_register(const char *action, int authority, int (*callback)(struct mansession *, const struct message *))
+{
+	/* Only without texts of ours does Asterisk show what the XML documentation says (main/manager.c, ast_manager_register2). */
+	return ast_manager_register2(action, authority, callback, AST_MODULE_SELF, NULL, NULL);
+}
+
+void shim_manager_append(struct mansession *session, const char *text)
+{
+	astman_append(session, "%s", text);
+}
+
+void shim_manager_event(int category, const char *event, const char *text)
+{
+	manager_event(category, event, "%s", text);
+}
+
+enum shim_config_status shim_config_load(const char *file, struct ast_config **config)
+{
+	/* No flag for an unchanged file: whoever asks wants the contents. */
+	struct ast_flags flags = { CONFIG_FLAG_NOCACHE };
+
+	*config = ast_config_load2(file, AST_MODULE, flags);
+	if (*config == CONFIG_STATUS_FILEMISSING) {
+		return SHIM_CONFIG_MISSING;
+	}
+	if (*config == CONFIG_STATUS_FILEINVALID || *config == CONFIG_STATUS_FILEUNCHANGED) {
+		*config = NULL;
+		return SHIM_CONFIG_INVALID;
+	}
+	return SHIM_CONFIG_LOADED;
+}
+
+static int64_t microseconds(struct timeval when)
+{
+	return (int64_t) when.tv_sec * 1000000 + when.tv_usec;
+}
+
+/* A snapshot is immutable and lives as long as the message that holds it, so nothing is copied but pointers. */
+static void fill_snapshot(struct shim_snapshot *to, const struct ast_channel_snapshot *from)
+{
+	int presentation;
+
+	if (!from) {
+		return;
+	}
+#if PLANFIX_ASTERISK_MAJOR <= 16
+	*to = (struct shim_snapshot) {
+		.uniqueid = from->uniqueid,
+		.linkedid = from->linkedid,
+		.name = from->name,
+		.technology = from->type,
+		.accountcode = from->accountcode,
+		.caller_number = from->caller_number,
+		.caller_name = from->caller_name,
+		.ani = from->caller_ani,
+		.rdnis = from->caller_rdnis,
+		.dialed = from->caller_dnid,
+		.connected_number = from->connected_number,
+		.connected_name = from->connected_name,
+		.context = from->context,
+		.exten = from->exten,
+		.application = from->appl,
+		.application_data = from->data,
+		.bridge = from->bridgeid,
+		.hangup_source = from->hangupsource,
+		.created = microseconds(from->creationtime),
+		.state = from->state,
+		.hangup_cause = from->hangupcause,
+	};
+	presentation = from->caller_pres;
+#else
+	*to = (struct shim_snapshot) {
+		.uniqueid = from->base->uniqueid,
+		.linkedid = from->peer->linkedid,
+		.name = from->base->name,
+		.technology = from->base->type,
+		.accountcode = from->base->accountcode,
+		.caller_number = from->caller->number,
+		.caller_name = from->caller->name,
+		.ani = from->caller->ani,
+		.rdnis = from->caller->rdnis,
+		.dialed = from->caller->dnid,
+		.connected_number = from->connected->number,
+		.connected_name = from->connected->name,
+		.context = from->dialplan->context,
+		.exten = from->dialplan->exten,
+		.application = from->dialplan->appl,
+		.application_data = from->dialplan->data,
+		.bridge = from->bridge->id,
+		.hangup_source = from->hangup->source,
+		.created = microseconds(from->base->creationtime),
+		.state = from->state,
+		.hangup_cause = from->hangup->cause,
+	};
+	presentation = from->caller->pres;
+#endif
+	to->caller_restricted = (presentation & AST_PRES_RESTRICTION) != AST_PRES_ALLOWED;
+}
+
+static void fill_bridge(struct shim_bridge *to, const struct ast_bridge_snapshot *from)
+{
+	if (!from) {
+		return;
+	}
+	*to = (struct shim_bridge) {
+		.uniqueid = from->uniqueid,
+		.technology = from->technology,
+		.creator = from->creator,
+		.name = from->name,
+		.created = microseconds(from->creationtime),
+		.channels = from->num_channels,
+	};
+}
+
+/* Since 17 unchanged parts are shared between snapshots (main/stasis_channels.c, ast_channel_snapshot_create), so most
+ * comparisons end with the pointers. */
+static int differs(const char *one, const char *other)
+{
+	return one != other && strcmp(one, other);
+}
+
+static unsigned int differences(const struct shim_snapshot *a, const struct shim_snapshot *b)
+{
+	unsigned int changes = 0;
+
+	if (a->state != b->state) {
+		changes |= SHIM_CHANGED_STATE;
+	}
+	if (differs(a->name, b->name) || differs(a->linkedid, b->linkedid) || differs(a->accountcode, b->accountcode)) {
+		changes |= SHIM_CHANGED_IDENTITY;
+	}
+	if (differs(a->caller_number, b->caller_number) || differs(a->caller_name, b->caller_name) || differs(a->ani, b->ani)
+		|| differs(a->rdnis, b->rdnis) || differs(a->dialed, b->dialed) || a->caller_restricted != b->caller_restricted) {
+		changes |= SHIM_CHANGED_CALLER;
+	}
+	if (differs(a->connected_number, b->connected_number) || differs(a->connected_name, b->connected_name)) {
+		changes |= SHIM_CHANGED_CONNECTED;
+	}
+	if (differs(a->bridge, b->bridge)) {
+		changes |= SHIM_CHANGED_BRIDGE;
+	}
+	if (differs(a->context, b->context) || differs(a->exten, b->exten)) {
+		changes |= SHIM_CHANGED_EXTENSION;
+	}
+	if (differs(a->application, b->application) || differs(a->application_data, b->application_data)) {
+		changes |= SHIM_CHANGED_APPLICATION;
+	}
+	if (a->hangup_cause != b->hangup_cause || differs(a->hangup_source, b->hangup_source)) {
+		changes |= SHIM_CHANGED_HANGUP;
+	}
+	return changes;
+}
+
+/* Each of the following makes a record of a message's data, and tells whether there is something to report. */
+
+/* A channel goes with a snapshot that has AST_FLAG_DEAD, in every version: ast_channel_destructor() sets the flag and publishes
+ * (main/channel.c). In 16 the cache is cleared after that, which is no news. */
+static int on_snapshots(struct shim_record *record, const struct ast_channel_snapshot *old, const struct ast_channel_snapshot *new)
+{
+	if (!new || (old && ast_test_flag(&old->flags, AST_FLAG_DEAD))) {
+		return 0;
+	}
+	fill_snapshot(&record->channel, new);
+	if (ast_test_flag(&new->flags, AST_FLAG_DEAD)) {
+		record->event = SHIM_CHANNEL_GONE;
+		return 1;
+	}
+	if (!old) {
+		record->event = SHIM_CHANNEL_CREATED;
+		return 1;
+	}
+	record->event = SHIM_CHANNEL_CHANGED;
+	fill_snapshot(&record->peer, old);
+	record->changes = differences(&record->channel, &record->peer);
+	return record->changes != 0;
+}
+
+#if PLANFIX_ASTERISK_MAJOR <= 16
+static int on_cache_update(struct shim_record *record, void *data)
+{
+	const struct stasis_cache_update *update = data;
+
+	if (update->type != ast_channel_snapshot_type()) {
+		return 0;
+	}
+	if (update->new_snapshot) {
+		/* The update was made a little later than the message in it. */
+		record->time = microseconds(*stasis_message_timestamp(update->new_snapshot));
+	}
+	return on_snapshots(record, update->old_snapshot ? stasis_message_data(update->old_snapshot) : NULL,
+		update->new_snapshot ? stasis_message_data(update->new_snapshot) : NULL);
+}
+#else
+static int on_snapshot_update(struct shim_record *record, void *data)
+{
+	const struct ast_channel_snapshot_update *update = data;
+
+	return on_snapshots(record, update->old_snapshot, update->new_snapshot);
+}
+#endif
+
+static int on_entered(struct shim_record *record, void *data)
+{
+	struct ast_bridge_blob *blob = data;
+
+	record->event = SHIM_BRIDGE_ENTERED;
+	fill_snapshot(&record->channel, blob->channel);
+	fill_bridge(&record->bridge, blob->bridge);
+	record->text[0] = blob->blob ? ast_json_object_string_get(blob->blob, "swap") : NULL;
+	return blob->channel && blob->bridge;
+}
+
+static int on_left(struct shim_record *record, void *data)
+{
+	struct ast_bridge_blob *blob = data;
+
+	record->event = SHIM_BRIDGE_LEFT;
+	fill_snapshot(&record->channel, blob->channel);
+	fill_bridge(&record->bridge, blob->bridge);
+	return blob->channel && blob->bridge;
+}
+
+static int on_dial(struct shim_record *record, void *data)
+{
+	struct ast_json *blob = ast_multi_channel_blob_get_json(data);
+
+	record->event = SHIM_DIAL;
+	fill_snapshot(&record->channel, ast_multi_channel_blob_get_channel(data, "caller"));
+	fill_snapshot(&record->peer, ast_multi_channel_blob_get_channel(data, "peer"));
+	fill_snapshot(&record->third, ast_multi_channel_blob_get_channel(data, "forwarded"));
+	record->text[0] = ast_json_object_string_get(blob, "dialstatus");
+	record->text[1] = ast_json_object_string_get(blob, "dialstring");
+	record->text[2] = ast_json_object_string_get(blob, "forward");
+	return record->peer.uniqueid != NULL;
+}
+
+static int on_blind_transfer(struct shim_record *record, void *data)
+{
+	const struct ast_blind_transfer_message *transfer = data;
+
+	record->event = SHIM_BLIND_TRANSFER;
+	fill_snapshot(&record->channel, transfer->transferer);
+	fill_snapshot(&record->peer, transfer->transferee);
+	fill_snapshot(&record->third, transfer->replace_channel);
+	fill_bridge(&record->bridge, transfer->bridge);
+	record->text[0] = transfer->context;
+	record->text[1] = transfer->exten;
+	record->outcome = transfer->result;
+	record->external = transfer->is_external;
+	return transfer->transferer != NULL;
+}
+
+static int on_attended_transfer(struct shim_record *record, void *data)
+{
+	const struct ast_attended_transfer_message *transfer = data;
+
+	record->event = SHIM_ATTENDED_TRANSFER;
+	fill_snapshot(&record->channel, transfer->to_transferee.channel_snapshot);
+	fill_snapshot(&record->peer, transfer->to_transfer_target.channel_snapshot);
+	fill_snapshot(&record->third, transfer->transferee);
+	fill_snapshot(&record->fourth, transfer->target);
+	fill_bridge(&record->bridge, transfer->to_transferee.bridge_snapshot);
+	fill_bridge(&record->second_bridge, transfer->to_transfer_target.bridge_snapshot);
+	record->outcome = transfer->result;
+	record->external = transfer->is_external;
+	record->kind = transfer->dest_type;
+	switch (transfer->dest_type) {
+	case AST_ATTENDED_TRANSFER_DEST_BRIDGE_MERGE:
+		record->text[0] = transfer->dest.bridge;
+		break;
+	case AST_ATTENDED_TRANSFER_DEST_APP:
+	case AST_ATTENDED_TRANSFER_DEST_LOCAL_APP:
+		record->text[0] = transfer->dest.app;
+		break;
+	case AST_ATTENDED_TRANSFER_DEST_THREEWAY:
+		record->text[0] = transfer->dest.threeway.bridge_snapshot ? transfer->dest.threeway.bridge_snapshot->uniqueid : NULL;
+		break;
+	case AST_ATTENDED_TRANSFER_DEST_LINK:
+	case AST_ATTENDED_TRANSFER_DEST_FAIL:
+		break;
+	}
+	return record->channel.uniqueid && record->peer.uniqueid;
+}
+
+static int on_pickup(struct shim_record *record, void *data)
+{
+	record->event = SHIM_PICKUP;
+	fill_snapshot(&record->channel, ast_multi_channel_blob_get_channel(data, "channel"));
+	fill_snapshot(&record->peer, ast_multi_channel_blob_get_channel(data, "target"));
+	return record->channel.uniqueid && record->peer.uniqueid;
+}
+
+static int on_hold(struct shim_record *record, void *data)
+{
+	const struct ast_channel_blob *blob = data;
+
+	record->event = SHIM_HOLD;
+	fill_snapshot(&record->channel, blob->snapshot);
+	/* There is an object only when the phone named a music class (main/channel.c, ast_queue_hold). */
+	record->text[0] = blob->blob ? ast_json_object_string_get(blob->blob, "musicclass") : NULL;
+	return blob->snapshot != NULL;
+}
+
+static int on_unhold(struct shim_record *record, void *data)
+{
+	const struct ast_channel_blob *blob = data;
+
+	record->event = SHIM_UNHOLD;
+	fill_snapshot(&record->channel, blob->snapshot);
+	return blob->snapshot != NULL;
+}
+
+static int on_parked(struct shim_record *record, void *data)
+{
+	const struct ast_parked_call_payload *parked = data;
+
+	record->event = SHIM_PARKING;
+	fill_snapshot(&record->channel, parked->parkee);
+	fill_snapshot(&record->peer, parked->retriever);
+	record->text[0] = parked->parker_dial_string;
+	record->text[1] = parked->parkinglot;
+	record->kind = parked->event_type;
+	record->number = parked->parkingspace;
+	return parked->parkee != NULL;
+}
+
+static int on_variable(struct shim_record *record, void *data)
+{
+	const struct ast_channel_blob *blob = data;
+
+	record->event = SHIM_VARIABLE_SET;
+	fill_snapshot(&record->channel, blob->snapshot);
+	record->text[0] = ast_json_object_string_get(blob->blob, "variable");
+	record->text[1] = ast_json_object_string_get(blob->blob, "value");
+	return blob->snapshot != NULL;
+}
+
+/* The kinds of message that are listened to, the most frequent first. */
+static const struct {
+	const char *name;
+	struct stasis_message_type *(*type)(void);
+	int (*fill)(struct shim_record *record, void *data);
+} kinds[] = {
+#if PLANFIX_ASTERISK_MAJOR <= 16
+	{ "stasis_cache_update", stasis_cache_update_type, on_cache_update },
+#else
+	{ "ast_channel_snapshot_type", ast_channel_snapshot_type, on_snapshot_update },
+#endif
+	{ "ast_channel_dial_type", ast_channel_dial_type, on_dial },
+	{ "ast_channel_entered_bridge_type", ast_channel_entered_bridge_type, on_entered },
+	{ "ast_channel_left_bridge_type", ast_channel_left_bridge_type, on_left },
+	{ "ast_channel_hold_type", ast_channel_hold_type, on_hold },
+	{ "ast_channel_unhold_type", ast_channel_unhold_type, on_unhold },
+	{ "ast_blind_transfer_type", ast_blind_transfer_type, on_blind_transfer },
+	{ "ast_attended_transfer_type", ast_attended_transfer_type, on_attended_transfer },
+	{ "ast_call_pickup_type", ast_call_pickup_type, on_pickup },
+	{ "ast_parked_call_type", ast_parked_call_type, on_parked },
+	/* The last, because not every subscriber wants it. */
+	{ "ast_channel_varset_type", ast_channel_varset_type, on_variable },
+};
+
+struct shim_subscription {
+	shim_record_callback callback;
+	/* How many of kinds are wanted, and their types; NULL where stasis.conf declines one. */
+	size_t wanted;
+	struct stasis_message_type *types[ARRAY_LEN(kinds)];
+	struct stasis_topic *topic;
+	struct stasis_forward *forwards[3];
+	struct stasis_subscription *subscription;
+	/* Of the message that this puts into its own stream, once everything is forwarded: that is when the channels which exist
+	 * are looked at. A channel is put into the cache before the news of it is published, so whatever happens to it later
+	 * follows. */
+	struct stasis_message_type *beginning;
+};
+
+static void report_running(const struct ast_channel_snapshot *snapshot, shim_record_callback callback, void *data)
+{
+	struct shim_record record = { .event = SHIM_RUNNING, .time = microseconds(ast_tvnow()) };
+	struct ast_bridge_snapshot *bridge = NULL;
+
+	/* In 16 a dead channel stays in the cache for a moment, after its last snapshot was published. */
+	if (ast_test_flag(&snapshot->flags, AST_FLAG_DEAD)) {
+		return;
+	}
+	fill_snapshot(&record.channel, snapshot);
+	if (!ast_strlen_zero(record.channel.bridge)) {
+#if PLANFIX_ASTERISK_MAJOR <= 16
+		bridge = ast_bridge_snapshot_get_latest(record.channel.bridge);
+#else
+		bridge = ast_bridge_get_snapshot_by_uniqueid(record.channel.bridge);
+#endif
+		fill_bridge(&record.bridge, bridge);
+	}
+	callback(&record, data);
+	ao2_cleanup(bridge);
+}
+
+void shim_stasis_running(shim_record_callback callback, void *data)
+{
+	struct ao2_container *all;
+	struct ao2_iterator each;
+	void *item;
+
+	/* Both ways look at the cache, never at the channels' container, which a busy PBX needs. */
+#if PLANFIX_ASTERISK_MAJOR <= 16
+	all = stasis_cache_dump(ast_channel_cache(), ast_channel_snapshot_type());
+#else
+	all = ast_channel_cache_all();
+#endif
+	if (!all) {
+		return;
+	}
+	each = ao2_iterator_init(all, 0);
+	while ((item = ao2_iterator_next(&each))) {
+#if PLANFIX_ASTERISK_MAJOR <= 16
+		report_running(stasis_message_data(item), callback, data);
+#else
+		report_running(item, callback, data);
+#endif
+		ao2_ref(item, -1);
+	}
+	ao2_iterator_destroy(&each);
+	ao2_ref(all, -1);
+}
+
+static void on_message(void *data, struct stasis_subscription *subscription, struct stasis_message *message)
+{
+	const struct shim_subscription *self = data;
+	const struct stasis_message_type *type = stasis_message_type(message);
+	struct shim_record record = { .time = microseconds(*stasis_message_timestamp(message)) };
+	size_t at;
+
+	(void) subscription;
+	for (at = 0; at < self->wanted; at++) {
+		if (self->types[at] == type) {
+			if (kinds[at].fill(&record, stasis_message_data(message))) {
+				self->callback(&record, NULL);
+			}
+			return;
+		}
+	}
+	if (type == self->beginning) {
+		shim_stasis_running(self->callback, NULL);
+		record.event = SHIM_CAUGHT_UP;
+		record.time = microseconds(ast_tvnow());
+		self->callback(&record, NULL);
+	}
+}
+
+static int begin(const struct shim_subscription *self)
+{
+	/* A message must carry an object; the topic is one that is there anyway. */
+	struct stasis_message *message = stasis_message_create(self->beginning, self->topic);
+
+	if (!message) {
+		return -1;
+	}
+	stasis_publish(self->topic, message);
+	ao2_ref(message, -1);
+	return 0;
+}
+
+struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback, int with_variables)
+{
+	/* A topic whose last reference is still held by a task of the previous subscription would be found again by its name
+	 * (main/stasis.c, stasis_topic_create_with_detail). */
+	static int count;
+	struct stasis_topic *const sources[] = {
+#if PLANFIX_ASTERISK_MAJOR <= 16
+		/* Everything of the other, with updates that know the snapshot before in place of bare snapshots. The cache works on
+		 * the publisher's thread (stasis_caching_topic_create subscribes without a mailbox), so the order stays. */
+		ast_channel_topic_all_cached(),
+#else
+		ast_channel_topic_all(),
+#endif
+		ast_bridge_topic_all(),
+		ast_parking_topic(),
+	};
+	char name[40];
+	struct shim_subscription *self = ast_calloc(1, sizeof(*self));
+	size_t at;
+
+	if (!self) {
+		return NULL;
+	}
+	self->callback = callback;
+	self->wanted = ARRAY_LEN(kinds) - (with_variables ? 0 : 1);
+	for (at = 0; at < self->wanted; at++) {
+		self->types[at] = kinds[at].type();
+	}
+	snprintf(name, sizeof(name), "res_planfix:calls/%d", ast_atomic_fetchadd_int(&count, +1));
+	self->topic = stasis_topic_create(name);
+	/* One topic and one subscription for all, as main/cdr.c does it: two subscriptions would be two task processors, and a
+	 * channel's news would overtake its bridge's. */
+	if (self->topic && stasis_message_type_create("res_planfix_beginning", NULL, &self->beginning) == STASIS_MESSAGE_TYPE_SUCCESS) {
+		self->subscription = stasis_subscribe(self->topic, on_message, self);
+	}
+	if (!self->subscription) {
+		shim_stasis_unsubscribe(self);
+		return NULL;
+	}
+	for (at = 0; at < self->wanted; at++) {
+		/* A NULL would switch the filter off. */
+		if (self->types[at]) {
+			stasis_subscription_accept_message_type(self->subscription, self->types[at]);
+		}
+	}
+	stasis_subscription_accept_message_type(self->subscription, self->beginning);
+	stasis_subscription_set_filter(self->subscription, STASIS_SUBSCRIPTION_FILTER_SELECTIVE);
+	/* As for CDR, CEL and AMI: by default a queue of 500 makes chan_pjsip refuse calls (taskprocessor_overload_trigger). */
+	stasis_subscription_set_congestion_limits(self->subscription, -1, 10 * AST_TASKPROCESSOR_HIGH_WATER_LEVEL);
+	for (at = 0; at < ARRAY_LEN(sources); at++) {
+		self->forwards[at] = stasis_forward_all(sources[at], self->topic);
+		if (!self->forwards[at]) {
+			shim_stasis_unsubscribe(self);
+			return NULL;
+		}
+	}
+	if (begin(self)) {
+		shim_stasis_unsubscribe(self);
+		return NULL;
+	}
+	return self;
+}
+
+void shim_stasis_unsubscribe(struct shim_subscription *self)
+{
+	size_t at;
+
+	for (at = 0; at < ARRAY_LEN(self->forwards); at++) {
+		stasis_forward_cancel(self->forwards[at]);
+	}
+	/* Waits until what is queued has been given to the callback. */
+	stasis_unsubscribe_and_join(self->subscription);
+	ao2_cleanup(self->beginning);
+	ao2_cleanup(self->topic);
+	ast_free(self);
+}
+
+const char *shim_stasis_declined(const struct shim_subscription *self, size_t index)
+{
+	size_t at;
+
+	for (at = 0; at < self->wanted; at++) {
+		if (!self->types[at] && !index--) {
+			return kinds[at].name;
+		}
+	}
+	return NULL;
+}
+
+int shim_thread_start(pthread_t *thread, void *(*start)(void *), void *data, size_t stack, const char *name)
+{
+	/* This is ast_pthread_create_background with a stack size and a name of ours: the macro would take the name from its
+	 * argument, and every thread of the module would be listed as "start". */
+	return ast_pthread_create_stack(thread, NULL, start, data, MAX(stack, (size_t) AST_BACKGROUND_STACKSIZE), __FILE__,
+		__FUNCTION__, __LINE__, name);
+}
+
+static enum ast_module_load_result load_module(void)
+{
+	return res_planfix_load() == AST_MODULE_LOAD_SUCCESS ? AST_MODULE_LOAD_SUCCESS : AST_MODULE_LOAD_DECLINE;
+}
+
+static int reload_module(void)
+{
+	return res_planfix_reload();
+}
+
+static int unload_module(void)
+{
+	return res_planfix_unload();
+}
+
+/* Before the modules of default priority, among them pbx_config: when the dialplan is there, so are its functions. */
+AST_MODULE_INFO(ASTERISK_GPL_KEY, AST_MODFLAG_LOAD_ORDER, "Planfix CRM integration",
+	.support_level = AST_MODULE_SUPPORT_EXTENDED,
+	.load = load_module,
+	.unload = unload_module,
+	.reload = reload_module,
+	.load_pri = AST_MODPRI_APP_DEPEND,
+);

@@ -1,0 +1,149 @@
+//! One request to the CRM, as the spool keeps it.
+//!
+//! Invariants:
+//! - `body` is the form-encoded request without the token: ASCII, whatever bytes the values hold, so that the spool is
+//!   readable with `sqlite3` and a token that changes needs no rewriting;
+//! - `callid` is what orders requests: two drafts of one `callid` are never under way together.
+
+use std::fmt;
+
+/// What a request tells the CRM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// An inbound call rings at an extension.
+    Incoming,
+    /// An outbound call has started.
+    Outgoing,
+    /// The call was taken.
+    Accepted,
+    /// The call is over for an extension.
+    Completed,
+    /// The recording's link, later than COMPLETED.
+    Record,
+}
+
+impl Kind {
+    /// Every kind, in the protocol's order.
+    pub const ALL: [Self; 5] = [
+        Self::Incoming,
+        Self::Outgoing,
+        Self::Accepted,
+        Self::Completed,
+        Self::Record,
+    ];
+
+    /// The word that the spool and the operator see; for events the protocol's own.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Incoming => "INCOMING",
+            Self::Outgoing => "OUTGOING",
+            Self::Accepted => "ACCEPTED",
+            Self::Completed => "COMPLETED",
+            Self::Record => "RECORD",
+        }
+    }
+
+    /// The kind of a word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// Whether the request only matters while the call is fresh: it opens or changes a card on a screen.
+    #[must_use]
+    pub fn is_popup(self) -> bool {
+        matches!(self, Self::Incoming | Self::Outgoing | Self::Accepted)
+    }
+
+    /// Whether the request opens a card.
+    #[must_use]
+    pub fn opens(self) -> bool {
+        matches!(self, Self::Incoming | Self::Outgoing)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A request that waits for the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// The call, as text for people and for ordering; the exact bytes stand in `body`.
+    pub callid: String,
+    /// What it tells.
+    pub kind: Kind,
+    /// The employee's number; empty for RECORD.
+    pub ext: String,
+    /// The form, without the token.
+    pub body: String,
+}
+
+/// Writes a form field by field, in order.
+#[derive(Debug)]
+pub struct Form(String);
+
+impl Form {
+    /// A form that begins with `cmd`.
+    #[must_use]
+    pub fn command(cmd: &str) -> Self {
+        let mut form = Self(String::with_capacity(256));
+        form.0.push_str("cmd=");
+        form.0.push_str(cmd);
+        form
+    }
+
+    /// Adds a field; the name and the value may hold any bytes.
+    #[must_use]
+    pub fn field(mut self, name: &[u8], value: &[u8]) -> Self {
+        self.0.push('&');
+        self.0.extend(form_urlencoded::byte_serialize(name));
+        self.0.push('=');
+        self.0.extend(form_urlencoded::byte_serialize(value));
+        self
+    }
+
+    /// The encoded text.
+    #[must_use]
+    pub fn finish(self) -> String {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Form, Kind};
+
+    #[test]
+    fn encodes_every_byte_exactly() {
+        for (value, encoded) in [
+            (&b"7 910"[..], "7+910"),
+            ("Привет".as_bytes(), "%D0%9F%D1%80%D0%B8%D0%B2%D0%B5%D1%82"),
+            (b"+7&a=b%c", "%2B7%26a%3Db%25c"),
+            ("😀".as_bytes(), "%F0%9F%98%80"),
+            (b"\xff\xd0", "%FF%D0"),
+            (b"%s\n\"'<>", "%25s%0A%22%27%3C%3E"),
+            (b"-._*", "-._*"),
+        ] {
+            assert_eq!(
+                Form::command("event").field(b"v", value).finish(),
+                format!("cmd=event&v={encoded}")
+            );
+        }
+        assert_eq!(
+            Form::command("event").field("data_имя".as_bytes(), b"1").finish(),
+            "cmd=event&data_%D0%B8%D0%BC%D1%8F=1"
+        );
+    }
+
+    #[test]
+    fn words_round_trip() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_word(kind.word()), Some(kind));
+        }
+        assert_eq!(Kind::from_word("incoming"), None);
+    }
+}

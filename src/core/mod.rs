@@ -1,0 +1,25 @@
+//! The pure floor: values and rules, nothing that waits.
+//!
+//! Invariants of this floor:
+//! - no `unsafe`, no FFI, no threads, no globals;
+//! - no clock and no randomness of its own: both are arguments;
+//! - the same input gives the same output, so every rule here can be tested in microseconds.
+
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod backoff;
+pub mod direction;
+pub mod disposition;
+pub mod draft;
+pub mod durations;
+pub mod gate;
+pub mod lanes;
+pub mod pattern;
+pub mod planfix_event;
+pub mod quantity;
+pub mod recent;
+pub mod reply;
+pub mod secret;
+pub mod settings;
+pub mod table;

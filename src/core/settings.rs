@@ -1,0 +1,680 @@
+//! planfix.conf as a value.
+//!
+//! Invariants:
+//! - a [`Settings`] is complete and consistent: whoever holds one need not check anything again;
+//! - every fault is found in one pass and named with its file, its line and what to write instead;
+//! - tokens are [`Secret`]s from the first moment.
+
+use std::fmt;
+use std::time::Duration;
+
+use ureq::http::Uri;
+
+use super::disposition::StatusMap;
+use super::pattern::Patterns;
+use super::quantity;
+use super::secret::Secret;
+
+/// One `name = value` line of the file, as Asterisk's reader gives it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The section, without brackets.
+    pub section: String,
+    /// The option's name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// The file that holds the line: planfix.conf or a file that it includes.
+    pub file: String,
+    /// The line's number.
+    pub line: u32,
+}
+
+/// Something in the file that an operator must mend, or should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// `file:line`, or the file alone where a line is missing.
+    pub place: String,
+    /// What is wrong and how to mend it.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
+/// Who reports calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The dialplan, through PLANFIX_EVENT.
+    Dialplan,
+}
+
+impl Mode {
+    /// The word in the file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Dialplan => "dialplan",
+        }
+    }
+}
+
+/// `[planfix]`: the CRM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crm {
+    /// Where requests go.
+    pub url: String,
+    /// The CRM's key for what the PBX sends.
+    pub token: Secret,
+    /// The PBX's key for what the CRM sends; empty when not configured.
+    pub pbx_token: Secret,
+    /// The PBX's address as entered in Planfix, for `planfix check` to compare; empty when not configured.
+    pub pbx_url: String,
+    /// A file of CA certificates that is used instead of the system's; empty: the system's.
+    pub tls_ca_file: String,
+}
+
+impl Crm {
+    /// Host and port of the URL.
+    #[must_use]
+    pub fn host_and_port(&self) -> (String, u16) {
+        let uri: Uri = self.url.parse().unwrap_or_default();
+        let port = uri.port_u16().unwrap_or(if self.is_tls() { 443 } else { 80 });
+        (
+            uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+            port,
+        )
+    }
+
+    /// Whether requests go over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.url.starts_with("https:")
+    }
+}
+
+/// `[calls]`: how a call is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Employees' numbers.
+    pub internal: Patterns,
+    /// From a disposition to a status.
+    pub status_map: StatusMap,
+    /// Analytics field name and the channel variable that fills it.
+    pub data: Vec<(String, String)>,
+}
+
+/// `[delivery]`: how requests leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Requests at the same time.
+    pub workers: usize,
+    /// For the name, the connection and TLS, each.
+    pub connect_timeout: Duration,
+    /// For the answer.
+    pub response_timeout: Duration,
+    /// Longest wait between two tries.
+    pub retry_max: Duration,
+    /// Hard limit of the spool's files, in bytes.
+    pub max_spool: u64,
+    /// How long failed requests stay in the list.
+    pub keep_failed: Duration,
+    /// How long delivered requests stay for replay.
+    pub keep_delivered: Duration,
+    /// Age after which a popup is not shown any more (`[calls] stale_popup`).
+    pub stale_popup: Duration,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            workers: 4,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(15),
+            retry_max: Duration::from_secs(300),
+            max_spool: 1 << 30,
+            keep_failed: Duration::from_secs(30 * 86_400),
+            keep_delivered: Duration::from_secs(7 * 86_400),
+            stale_popup: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether anything is reported at all.
+    pub enabled: bool,
+    /// Who reports calls.
+    pub mode: Mode,
+    /// The CRM.
+    pub crm: Crm,
+    /// How a call is read.
+    pub calls: Calls,
+    /// How requests leave.
+    pub delivery: Delivery,
+}
+
+/// Every option that this version reads: section, name, default as it would be written.
+pub const OPTIONS: [(&str, &str, &str); 18] = [
+    ("general", "enabled", "yes"),
+    ("general", "mode", "dialplan"),
+    ("planfix", "url", ""),
+    ("planfix", "token", ""),
+    ("planfix", "pbx_token", ""),
+    ("planfix", "pbx_url", ""),
+    ("planfix", "tls_ca_file", ""),
+    ("calls", "internal", "_XXX,_XXXX"),
+    ("calls", "stale_popup", "60"),
+    ("calls", "status_map", "api"),
+    ("calls", "data_NAME", "VARIABLE"),
+    ("delivery", "workers", "4"),
+    ("delivery", "connect_timeout", "5"),
+    ("delivery", "response_timeout", "15"),
+    ("delivery", "retry_max", "300"),
+    ("delivery", "max_spool", "1G"),
+    ("delivery", "keep_failed", "30d"),
+    ("delivery", "keep_delivered", "7d"),
+];
+
+/// Options of the contract that belong to parts which this version does not have. They are named in a warning, so that
+/// one planfix.conf serves this version and the next.
+const LATER: [(&str, &str); 16] = [
+    ("calls", "trunks"),
+    ("calls", "missed"),
+    ("contact", "timeout_ms"),
+    ("contact", "cache"),
+    ("recordings", "variable"),
+    ("recordings", "convert"),
+    ("recordings", "encoder"),
+    ("recordings", "keep_original"),
+    ("recordings", "link"),
+    ("callback", "context"),
+    ("callback", "timeout"),
+    ("callback", "allow"),
+    ("callback", "deny"),
+    ("callback", "rate_per_minute"),
+    ("callback", "acl"),
+    ("greetings", ""),
+];
+
+/// Problems that are named one by one.
+const MOST_PROBLEMS: usize = 20;
+
+/// What reading the file gave.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The settings, or every problem that must be mended first.
+    pub settings: Result<Settings, Vec<Problem>>,
+    /// What the operator should know although the settings hold.
+    pub notices: Vec<Problem>,
+}
+
+impl Settings {
+    /// Reads the lines of `file`.
+    #[must_use]
+    pub fn read(file: &str, entries: &[Entry]) -> Read {
+        let mut draft = Settings {
+            enabled: true,
+            mode: Mode::Dialplan,
+            crm: Crm {
+                url: String::new(),
+                token: Secret::new(""),
+                pbx_token: Secret::new(""),
+                pbx_url: String::new(),
+                tls_ca_file: String::new(),
+            },
+            calls: Calls {
+                internal: Patterns::parse("_XXX,_XXXX").unwrap_or_default(),
+                ..Calls::default()
+            },
+            delivery: Delivery::default(),
+        };
+        let (mut problems, mut notices) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let place = format!("{}:{}", entry.file, entry.line);
+            match draft.set(entry) {
+                Ok(None) => {}
+                Ok(Some(text)) => notices.push(Problem { place, text }),
+                Err(text) => problems.push(Problem { place, text }),
+            }
+        }
+        if draft.enabled {
+            for (name, missing, what) in [
+                (
+                    "url",
+                    draft.crm.url.is_empty(),
+                    "the address for requests that Planfix shows, such as https://ACCOUNT.planfix.ru/tel/api",
+                ),
+                (
+                    "token",
+                    draft.crm.token.is_empty(),
+                    "the authorization key that Planfix shows",
+                ),
+            ] {
+                // A line with a fault of its own was named already.
+                let named = entries
+                    .iter()
+                    .any(|entry| entry.section == "planfix" && entry.name == name && !entry.value.is_empty());
+                if missing && !named {
+                    problems.push(Problem {
+                        place: file.to_owned(),
+                        text: format!("'{name}' is missing in section [planfix]: set it to {what}"),
+                    });
+                }
+            }
+        }
+        shorten(&mut problems, file);
+        shorten(&mut notices, file);
+        Read {
+            settings: if problems.is_empty() {
+                Ok(draft)
+            } else {
+                Err(problems)
+            },
+            notices,
+        }
+    }
+
+    /// Applies one line. `Ok(Some(_))` is a notice.
+    fn set(&mut self, entry: &Entry) -> Result<Option<String>, String> {
+        let (name, value) = (entry.name.as_str(), entry.value.trim());
+        let named = |fault: String| format!("'{name}': {fault}");
+        match (entry.section.as_str(), name) {
+            ("general", "enabled") => self.enabled = yes_or_no(value).map_err(named)?,
+            ("general", "mode") => match value.to_ascii_lowercase().as_str() {
+                "dialplan" => self.mode = Mode::Dialplan,
+                "auto" => {
+                    self.mode = Mode::Dialplan;
+                    return Ok(Some(
+                        "'mode': this version does not follow calls by itself yet; PLANFIX_EVENT in the dialplan reports them"
+                            .to_owned(),
+                    ));
+                }
+                _ => {
+                    return Err(named(format!(
+                        "'{value}' is not a mode: expected dialplan or auto"
+                    )));
+                }
+            },
+            ("planfix", "url") => {
+                self.crm.url = url(value).map_err(named)?;
+            }
+            ("planfix", "token") => self.crm.token = secret(value).map_err(named)?,
+            ("planfix", "pbx_token") => self.crm.pbx_token = secret(value).map_err(named)?,
+            ("planfix", "pbx_url") => value.clone_into(&mut self.crm.pbx_url),
+            ("planfix", "tls_ca_file") => value.clone_into(&mut self.crm.tls_ca_file),
+            ("calls", "internal") => self.calls.internal = Patterns::parse(value).map_err(named)?,
+            ("calls", "stale_popup") => {
+                self.delivery.stale_popup = within(quantity::duration(value), 1, 86_400).map_err(named)?;
+            }
+            ("calls", "status_map") => {
+                self.calls.status_map = match value.to_ascii_lowercase().as_str() {
+                    "api" => StatusMap::Api,
+                    "voxlink" => StatusMap::Voxlink,
+                    _ => {
+                        return Err(named(format!(
+                            "'{value}' is not a status map: expected api or voxlink"
+                        )));
+                    }
+                }
+            }
+            ("calls", _) if name.len() > 5 && name.starts_with("data_") => {
+                if value.is_empty() || value.contains(|c: char| c.is_whitespace() || "${}()".contains(c)) {
+                    return Err(named(format!(
+                        "'{value}' is not a channel variable: write its bare name, such as UTM_SOURCE"
+                    )));
+                }
+                self.calls
+                    .data
+                    .push((name["data_".len()..].to_owned(), value.to_owned()));
+            }
+            ("delivery", "workers") => {
+                self.delivery.workers = value
+                    .parse()
+                    .ok()
+                    .filter(|count| (1..=32).contains(count))
+                    .ok_or_else(|| {
+                        named(format!("'{value}' is not a number of workers: expected 1 to 32"))
+                    })?;
+            }
+            ("delivery", "connect_timeout") => {
+                self.delivery.connect_timeout = within(quantity::duration(value), 1, 60).map_err(named)?;
+            }
+            ("delivery", "response_timeout") => {
+                self.delivery.response_timeout = within(quantity::duration(value), 1, 300).map_err(named)?;
+            }
+            ("delivery", "retry_max") => {
+                self.delivery.retry_max = within(quantity::duration(value), 1, 86_400).map_err(named)?;
+            }
+            ("delivery", "max_spool") => {
+                self.delivery.max_spool = quantity::bytes(value).map_err(named)?;
+                if self.delivery.max_spool < 1 << 20 {
+                    return Err(named(format!("'{value}' is too small: expected at least 1M")));
+                }
+            }
+            ("delivery", "keep_failed") => {
+                self.delivery.keep_failed =
+                    within(quantity::duration(value), 0, 3_650 * 86_400).map_err(named)?;
+            }
+            ("delivery", "keep_delivered") => {
+                self.delivery.keep_delivered =
+                    within(quantity::duration(value), 0, 3_650 * 86_400).map_err(named)?;
+            }
+            (section, _)
+                if LATER
+                    .iter()
+                    .any(|(s, n)| *s == section && (n.is_empty() || *n == name)) =>
+            {
+                return Ok(Some(format!(
+                    "'{name}' in [{section}] has no effect in this version"
+                )));
+            }
+            (section, _) => return Err(unknown(section, name)),
+        }
+        Ok(None)
+    }
+}
+
+/// A file that is none of ours has a fault in every line; the first ones say as much as all of them.
+fn shorten(problems: &mut Vec<Problem>, file: &str) {
+    if problems.len() > MOST_PROBLEMS {
+        let more = problems.len() - MOST_PROBLEMS;
+        problems.truncate(MOST_PROBLEMS);
+        problems.push(Problem {
+            place: file.to_owned(),
+            text: format!("{more} more lines like these are not listed"),
+        });
+    }
+}
+
+/// A sentence for an unknown option, with the nearest known one if there is any.
+fn unknown(section: &str, name: &str) -> String {
+    let sections = ["general", "planfix", "calls", "delivery"];
+    if let Some((right, _, _)) = OPTIONS.iter().find(|(s, n, _)| *n == name && *s != section) {
+        return format!("unknown option '{name}' in [{section}]: it belongs to [{right}]");
+    }
+    if !sections.contains(&section) {
+        return format!("unknown section [{section}]: expected [general], [planfix], [calls] or [delivery]");
+    }
+    OPTIONS
+        .iter()
+        .filter(|(s, _, _)| *s == section)
+        .map(|(_, known, _)| (strsim::damerau_levenshtein(known, name), known))
+        .filter(|(distance, _)| *distance <= 2)
+        .min()
+        .map_or_else(
+            || format!("unknown option '{name}' in [{section}]: see planfix.conf.sample for the known ones"),
+            |(_, known)| format!("unknown option '{name}' in [{section}]: did you mean '{known}'?"),
+        )
+}
+
+/// Asterisk's words for true and false (main/utils.c, `ast_true` and `ast_false`).
+fn yes_or_no(value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "y" | "t" | "1" | "on" => Ok(true),
+        "no" | "false" | "n" | "f" | "0" | "off" => Ok(false),
+        _ => Err(format!("'{value}' is neither yes nor no")),
+    }
+}
+
+fn secret(value: &str) -> Result<Secret, String> {
+    if value.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("the key holds a blank or a control character".to_owned());
+    }
+    if value.len() > 256 {
+        return Err("the key is longer than 256 bytes".to_owned());
+    }
+    Ok(Secret::new(value))
+}
+
+/// Planfix takes HTTPS alone (section 1); without TLS the token would travel readable. A sandbox on this machine may
+/// do without.
+fn url(value: &str) -> Result<String, String> {
+    if value.is_empty() {
+        return Ok(String::new());
+    }
+    let example = "expected something like https://ACCOUNT.planfix.ru/tel/api";
+    // The key pasted into the wrong line, or a password in the address, must not reach the log.
+    let looks_secret = value.contains('@') || (value.len() >= 16 && !value.contains(['.', '/', ':']));
+    let shown = if looks_secret {
+        "the value".to_owned()
+    } else {
+        format!("'{value}'")
+    };
+    let uri: Uri = value
+        .parse()
+        .map_err(|_| format!("{shown} is not an address: {example}"))?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    if host.is_empty()
+        || uri
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'))
+    {
+        return Err(format!("{shown} is not an address: {example}"));
+    }
+    let local = host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => Ok(value.to_owned()),
+        Some("http") if local => Ok(value.to_owned()),
+        Some("http") => Err(format!("'{value}' would send the token unencrypted: {example}")),
+        _ => Err(format!("{shown} is not an address: {example}")),
+    }
+}
+
+fn within(value: Result<Duration, String>, least: u64, most: u64) -> Result<Duration, String> {
+    let value = value?;
+    if (least..=most).contains(&value.as_secs()) {
+        Ok(value)
+    } else {
+        Err(format!(
+            "{} s is out of range: expected {least} to {most} s",
+            value.as_secs()
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, OPTIONS, Read, Settings};
+    use crate::core::disposition::StatusMap;
+    use std::time::Duration;
+
+    fn read(text: &str) -> Read {
+        let mut section = String::new();
+        let entries: Vec<Entry> = text
+            .lines()
+            .enumerate()
+            .filter_map(|(index, line)| {
+                if let Some(name) = line.strip_prefix('[') {
+                    section = name.trim_end_matches(']').to_owned();
+                    return None;
+                }
+                let (name, value) = line.split_once('=')?;
+                Some(Entry {
+                    section: section.clone(),
+                    name: name.trim().to_owned(),
+                    value: value.trim().to_owned(),
+                    file: "planfix.conf".to_owned(),
+                    line: u32::try_from(index + 1).unwrap(),
+                })
+            })
+            .collect();
+        Settings::read("planfix.conf", &entries)
+    }
+
+    const LEAST: &str = "[planfix]\nurl=https://acme.planfix.ru/tel/api\ntoken=93d80b74\n";
+
+    fn problem(text: &str) -> String {
+        let problems = read(text).settings.unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems[0].to_string()
+    }
+
+    #[test]
+    fn url_and_token_suffice() {
+        let settings = read(LEAST).settings.unwrap();
+        assert!(settings.enabled);
+        assert_eq!(settings.delivery.retry_max, Duration::from_secs(300));
+        assert_eq!(settings.delivery.max_spool, 1 << 30);
+        assert!(settings.calls.internal.matches(b"101"));
+        assert_eq!(settings.crm.host_and_port(), ("acme.planfix.ru".to_owned(), 443));
+    }
+
+    #[test]
+    fn defaults_are_what_the_table_says() {
+        let mut text = LEAST.to_owned();
+        for (section, name, default) in OPTIONS {
+            if section != "planfix" && name != "data_NAME" {
+                text += &format!("[{section}]\n{name}={default}\n");
+            }
+        }
+        assert_eq!(read(&text), read(LEAST));
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let text = "[general]\nenabled=on\nmode=dialplan\n[planfix]\nurl=https://[::1]:8443/tel/api\ntoken=a\npbx_token=b\n\
+                    tls_ca_file=/etc/ca.pem\n[calls]\ninternal=_1XX\nstale_popup=2m\nstatus_map=voxlink\ndata_источник=UTM_SOURCE\n\
+                    [delivery]\nworkers=8\nconnect_timeout=2\nresponse_timeout=9\nretry_max=1h\nmax_spool=2M\nkeep_failed=1d\nkeep_delivered=0\n";
+        let read = read(text);
+        assert!(read.notices.is_empty());
+        let settings = read.settings.unwrap();
+        assert_eq!(settings.calls.status_map, StatusMap::Voxlink);
+        assert_eq!(
+            settings.calls.data,
+            [("источник".to_owned(), "UTM_SOURCE".to_owned())]
+        );
+        assert_eq!(settings.delivery.stale_popup, Duration::from_secs(120));
+        assert_eq!(settings.delivery.workers, 8);
+        assert_eq!(settings.crm.host_and_port(), ("::1".to_owned(), 8443));
+    }
+
+    #[test]
+    fn each_fault_is_named_with_its_line_and_its_cure() {
+        for (line, expected) in [
+            (
+                "[general]\nenabled=maybe",
+                "planfix.conf:5: 'enabled': 'maybe' is neither yes nor no",
+            ),
+            (
+                "[general]\nmode=cel",
+                "planfix.conf:5: 'mode': 'cel' is not a mode: expected dialplan or auto",
+            ),
+            (
+                "[delivery]\nworkers=0",
+                "planfix.conf:5: 'workers': '0' is not a number of workers: expected 1 to 32",
+            ),
+            (
+                "[delivery]\nretry_maks=1",
+                "planfix.conf:5: unknown option 'retry_maks' in [delivery]: did you mean 'retry_max'?",
+            ),
+            (
+                "[general]\nworkers=1",
+                "planfix.conf:5: unknown option 'workers' in [general]: it belongs to [delivery]",
+            ),
+            (
+                "[colour]\nx=1",
+                "planfix.conf:5: unknown section [colour]: expected [general], [planfix], [calls] or [delivery]",
+            ),
+            (
+                "[calls]\ninternal=_[1",
+                "planfix.conf:5: 'internal': pattern '_[1' has a '[' without its ']'",
+            ),
+            (
+                "[calls]\ndata_x=${UTM}",
+                "planfix.conf:5: 'data_x': '${UTM}' is not a channel variable: write its bare name, such as UTM_SOURCE",
+            ),
+            (
+                "[delivery]\nmax_spool=10K",
+                "planfix.conf:5: 'max_spool': '10K' is too small: expected at least 1M",
+            ),
+            (
+                "[delivery]\nconnect_timeout=5m",
+                "planfix.conf:5: 'connect_timeout': 300 s is out of range: expected 1 to 60 s",
+            ),
+            (
+                "[planfix]\nurl=http://acme.planfix.ru/tel/api",
+                "planfix.conf:5: 'url': 'http://acme.planfix.ru/tel/api' would send the token unencrypted: expected something like https://ACCOUNT.planfix.ru/tel/api",
+            ),
+            (
+                "[planfix]\nurl=acme",
+                "planfix.conf:5: 'url': 'acme' is not an address: expected something like https://ACCOUNT.planfix.ru/tel/api",
+            ),
+        ] {
+            assert_eq!(problem(&format!("{LEAST}{line}\n")), expected);
+        }
+    }
+
+    #[test]
+    fn a_missing_key_is_named_unless_the_module_is_off() {
+        assert!(problem("[planfix]\nurl=https://a.planfix.ru/tel/api\n").contains("'token' is missing"));
+        assert!(problem("[planfix]\ntoken=1\n").contains("'url' is missing"));
+        assert!(read("[general]\nenabled=no\n").settings.is_ok());
+    }
+
+    #[test]
+    fn all_problems_are_found_in_one_pass_and_no_token_is_quoted() {
+        let problems = read("[planfix]\ntoken=geheim nis\n[delivery]\nworkers=x\nretry_max=y\n")
+            .settings
+            .unwrap_err();
+        assert_eq!(problems.len(), 4, "{problems:?}");
+        assert!(!format!("{problems:?}").contains("geheim"));
+        for line in [
+            "url=93d80b7404f50479f87cccf64b5a07bb",
+            "url=https://user:93d80b74@a.planfix.ru/tel/api",
+        ] {
+            let problem = problem(&format!("[planfix]\ntoken=1\n{line}\n"));
+            assert!(
+                problem.contains("the value is not an address") && !problem.contains("93d80b74"),
+                "{problem}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_none_of_ours_is_not_listed_line_by_line() {
+        let problems = read(&"x = y\n".repeat(5_000)).settings.unwrap_err();
+        assert_eq!(problems.len(), 21);
+        assert!(
+            problems[20]
+                .text
+                .ends_with("more lines like these are not listed")
+        );
+    }
+
+    #[test]
+    fn options_of_later_versions_are_named_and_do_no_harm() {
+        let read = read(&format!(
+            "{LEAST}[general]\nmode=auto\n[recordings]\nconvert=mp3\n[greetings]\nanything=1\n"
+        ));
+        assert!(read.settings.is_ok());
+        assert_eq!(read.notices.len(), 3);
+        assert_eq!(
+            read.notices[1].to_string(),
+            "planfix.conf:7: 'convert' in [recordings] has no effect in this version"
+        );
+    }
+
+    #[test]
+    fn http_is_for_this_machine_alone() {
+        for address in [
+            "http://127.0.0.1:8080/tel/api",
+            "http://localhost/tel/api",
+            "http://[::1]:80/",
+        ] {
+            assert!(
+                read(&format!("[planfix]\ntoken=1\nurl={address}\n"))
+                    .settings
+                    .is_ok(),
+                "{address}"
+            );
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What is done now and then: stale cards are given up, old events forgotten.
+
+use super::{CHORE, Dispatcher};
+use crate::core::gate::{Millis, millis};
+use crate::delivery::spool::{Change, State};
+
+impl Dispatcher {
+    /// What is done now and then.
+    pub(super) fn chores(&mut self, now: Millis) {
+        self.reopen(now);
+        if now < self.next_chores {
+            return;
+        }
+        let busy = self.pending > 0 || now < self.linger_until;
+        self.next_chores = now + if busy { 1_000 } else { 10_000 };
+        self.give_up_stale(now);
+        self.save(now, true);
+        let wall = self.clock.wall();
+        let Some(spool) = &self.spool else { return };
+        for (state, keep) in [
+            (State::Delivered, self.config.keep_delivered),
+            (State::Dropped, self.config.keep_delivered),
+            (State::Failed, self.config.keep_failed),
+        ] {
+            let before = wall.saturating_sub(millis(keep));
+            match spool.forget(state, before, CHORE) {
+                Ok(count) if state == State::Failed && count > 0 => {
+                    self.status.failed = self.status.failed.saturating_sub(count as u64);
+                    log::warn!("{count} failed events are older than keep_failed and were deleted");
+                }
+                Ok(_) => {}
+                Err(error) => return self.spool_failed(&error, now),
+            }
+        }
+        if self.unsaved.is_empty() {
+            match spool.oldest() {
+                Ok(oldest) => self.status.oldest = oldest,
+                Err(error) => return self.spool_failed(&error, now),
+            }
+        }
+        self.status.spool_bytes = spool.bytes();
+        self.measure();
+    }
+
+    /// Popups that wait while nothing is sent: those in memory, then those on the disk, each row once.
+    pub(super) fn give_up_stale(&mut self, now: Millis) {
+        let stale = millis(self.config.stale_popup);
+        let old = self
+            .lanes
+            .take(|parcel| parcel.draft.kind.is_popup() && now.saturating_sub(parcel.born) > stale);
+        for parcel in old {
+            self.give_up(&parcel, "stale: the card is no longer worth showing", now);
+        }
+        if self.unloaded() == 0 {
+            self.chore_cursor = self.cursor;
+            return;
+        }
+        let wall = self.clock.wall();
+        let rows = match &self.spool {
+            Some(spool) => spool.pending_after(self.chore_cursor.max(self.cursor), CHORE),
+            None => return,
+        };
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => return self.spool_failed(&error, now),
+        };
+        for row in rows {
+            if wall.saturating_sub(row.accepted) <= stale {
+                return;
+            }
+            self.chore_cursor = row.id;
+            let settled = self
+                .unsaved
+                .iter()
+                .any(|change| matches!(change, Change::Settle { id, .. } if *id == row.id));
+            if row.draft.kind.is_popup() && !self.lanes.contains(row.id) && !settled {
+                self.give_up(&row, "stale: the card is no longer worth showing", now);
+            }
+        }
+    }
+}

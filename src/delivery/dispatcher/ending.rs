@@ -1,0 +1,70 @@
+//! The end: what was accepted is written, requests under way get a moment, the others are broken off.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::{Control, Dispatcher};
+use crate::delivery::Accepted;
+use crate::delivery::spool::Change;
+
+impl Dispatcher {
+    /// Writes what was accepted, lets requests end, breaks the others off.
+    pub(super) fn end(mut self) {
+        let grace = self.stop.unwrap_or_default();
+        self.keep_the_rest();
+        let until = Instant::now() + grace;
+        self.hear_out(until);
+        self.shared
+            .client
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .shutdown();
+        self.hear_out(Instant::now() + Duration::from_millis(300));
+        self.keep_the_rest();
+        drop(self.jobs);
+        drop(self.waiting_jobs);
+        for worker in self.workers {
+            if !worker.join(Duration::from_millis(300)) {
+                log::warn!("A worker still waits for the network and is left behind; it ends by itself");
+            }
+        }
+        if !self.unsaved.is_empty() {
+            let lost = self
+                .unsaved
+                .iter()
+                .filter(|change| matches!(change, Change::Add(_)))
+                .count();
+            log::error!(
+                "{lost} events could not be written to the spool and are lost: {}",
+                self.status.spool_trouble
+            );
+        }
+        if let Some(syncer) = self.syncer
+            && !syncer.stop(Duration::from_millis(300))
+        {
+            log::warn!("The disk still confirms the spool and that thread is left behind; it ends by itself");
+        }
+        if let Some(spool) = self.spool {
+            spool.close();
+        }
+    }
+
+    pub(super) fn keep_the_rest(&mut self) {
+        let now = self.clock.steady();
+        let fresh: Vec<Accepted> = self.accepted.try_iter().collect();
+        self.take_in(fresh, now);
+        self.next_save = 0;
+        self.save(now, true);
+    }
+
+    /// Takes the outcomes of the requests that are under way.
+    pub(super) fn hear_out(&mut self, until: Instant) {
+        while self.lanes.under_way() > 0 {
+            match self.orders.recv_deadline(until) {
+                Ok(Control::Outcome(parcel, outcome)) => self.outcome(&parcel, outcome),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}

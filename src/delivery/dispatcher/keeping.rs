@@ -1,0 +1,344 @@
+//! The spool is kept: written in groups, replaced when it is damaged, made to do without a disk.
+//!
+//! Invariant: a change leaves `unsaved` only when it is written, or when it and what it undoes are both unwritten.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::{CHORE, Dispatcher, GROUP, SETTLE_WAIT};
+use crate::core::gate::Millis;
+use crate::core::lanes::{Lanes, Parcel};
+use crate::delivery::spool::{Change, Opened, Spool, SpoolError, State};
+use crate::delivery::status::Room;
+use crate::delivery::syncer::Syncer;
+
+/// And when the spool is nearly full.
+const GROUP_WHEN_FULL: usize = 16;
+/// Between two tries to write to a disk that refuses.
+const DISK_RETRY: Millis = 1_000;
+/// Changes held in memory while the disk refuses.
+const MOST_UNSAVED: usize = 50_000;
+/// Thousandths of the limit at which room is made, popups are refused, everything is refused.
+const FILL_CLEAN: u32 = 850;
+const FILL_TIGHT: u32 = 900;
+const FILL_FULL: u32 = 980;
+
+impl Dispatcher {
+    pub(super) fn note(&mut self, change: Change, now: Millis) {
+        if self.unsaved.is_empty() {
+            self.unsaved_since = now;
+        }
+        self.unsaved.push(change);
+    }
+
+    /// Writes what is unsaved if that is due, or `at_once`. False when something stays unsaved.
+    pub(super) fn save(&mut self, now: Millis, at_once: bool) -> bool {
+        let Some(spool) = &mut self.spool else {
+            return false;
+        };
+        let troubled = !self.status.spool_trouble.is_empty();
+        let due = at_once || self.unsaved.len() >= GROUP / 4 || now >= self.unsaved_since + SETTLE_WAIT;
+        if self.unsaved.is_empty() {
+            return true;
+        }
+        if !due || (troubled && now < self.next_save) {
+            return false;
+        }
+        let durable = self.unsaved.iter().any(|change| matches!(change, Change::Add(_)));
+        let begin = Instant::now();
+        let mut written = spool.commit(&self.unsaved);
+        if matches!(written, Err(SpoolError::Full(_))) {
+            room_makers_first(&mut self.unsaved);
+            // A group that is too large for the room that is left must not hold back what still fits.
+            written = loop {
+                let part = self.unsaved.len().min(GROUP_WHEN_FULL);
+                if part == 0 {
+                    break Ok(());
+                }
+                if let Err(error) = spool.commit_lean(&self.unsaved[..part]) {
+                    break Err(error);
+                }
+                self.unsaved.drain(..part);
+            };
+        }
+        match written {
+            Ok(()) => {
+                self.status.slowest_commit = self.status.slowest_commit.max(begin.elapsed());
+                self.unsaved.clear();
+                // Losing a settlement to a power cut costs a repetition and nothing else: that waits for the next event,
+                // unless the log has to be copied.
+                if let (Some(syncer), Some(path)) = (&self.syncer, spool.path())
+                    && (durable || spool.log_is_long())
+                {
+                    syncer.wake(path.to_owned(), spool.log_bytes());
+                }
+                if troubled && spool.path().is_some() {
+                    self.status.spool_trouble.clear();
+                    log::warn!(
+                        "The spool can be written again; everything that waited in memory is on the disk"
+                    );
+                }
+                self.measure();
+                true
+            }
+            Err(error) => {
+                self.spool_failed(&error, now);
+                false
+            }
+        }
+    }
+
+    pub(super) fn spool_failed(&mut self, error: &SpoolError, now: Millis) {
+        self.next_save = now + DISK_RETRY;
+        if let SpoolError::Damaged(why) = error
+            && self.spool.as_ref().is_some_and(|spool| spool.path().is_some())
+        {
+            let why = why.clone();
+            return self.replace(&why, now);
+        }
+        if self.status.spool_trouble.is_empty() {
+            log::error!(
+                "The spool cannot be written, {error}; events are delivered from memory and kept there until it can, a restart would lose them; check the disk below {}",
+                self.folder.display()
+            );
+        }
+        self.status.spool_trouble = error.to_string();
+        compact(&mut self.unsaved);
+        self.measure();
+        // What is accepted now stays in memory: ends of calls are worth that, cards are not.
+        if matches!(error, SpoolError::Full(_)) && self.status.room == Room::Ample {
+            self.set_room(Room::Tight);
+        }
+    }
+
+    /// The file turned out to be damaged while it was in use.
+    pub(super) fn replace(&mut self, why: &str, now: Millis) {
+        let Some(spool) = self.spool.take() else { return };
+        let path = spool
+            .path()
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
+        match spool.replace(&self.folder, self.config.max_spool, self.clock.wall()) {
+            Ok((mut spool, aside, rescued)) => {
+                log::error!(
+                    "The spool {path} is damaged, {why}; it was moved to {} and a new one was started with the {rescued} pending events that could be read",
+                    aside.display()
+                );
+                let held: Vec<Change> = self
+                    .lanes
+                    .iter()
+                    .map(|parcel| Change::Add(Arc::clone(parcel)))
+                    .collect();
+                let written = spool.commit(&held);
+                self.pending = spool.totals().map_or(self.pending, |totals| totals.pending);
+                self.cursor = 0;
+                self.chore_cursor = 0;
+                self.status.failed = 0;
+                self.spool = Some(spool);
+                if let Err(error) = written {
+                    self.spool_failed(&error, now);
+                }
+            }
+            Err(error) => {
+                log::error!(
+                    "The spool {path} is damaged, {why}, and no new one can be made, {error}; events are kept in memory, a restart would lose them"
+                );
+                self.status.spool_trouble = error.to_string();
+                self.use_memory();
+                let held: Vec<Change> = self
+                    .lanes
+                    .iter()
+                    .map(|parcel| Change::Add(Arc::clone(parcel)))
+                    .collect();
+                if let Some(spool) = &mut self.spool {
+                    let _ = spool.commit(&held);
+                }
+            }
+        }
+    }
+
+    pub(super) fn open(&mut self) {
+        match Spool::open(&self.folder, self.config.max_spool, self.clock.wall()) {
+            Ok(opened) => self.adopt(opened),
+            Err(error) => {
+                log::error!(
+                    "The spool in {} cannot be opened, {error}; events are kept in memory, a restart would lose them; mend it and run 'module reload res_planfix.so'",
+                    self.folder.display()
+                );
+                self.status.spool_trouble = error.to_string();
+                self.use_memory();
+            }
+        }
+    }
+
+    /// Says what had to be done for a spool that was opened, and goes on with it.
+    fn adopt(&mut self, opened: Opened) {
+        if let Some((aside, why)) = opened.moved {
+            log::error!(
+                "The spool {} is damaged, {why}; it was moved to {} and a new one was started with the {} pending events that could be read",
+                self.folder.join(Spool::FILE).display(),
+                aside.display(),
+                opened.rescued
+            );
+        }
+        self.begin(opened.spool);
+    }
+
+    /// Starts the thread that waits for the disk.
+    pub(super) fn sync(&mut self) {
+        match Syncer::start(&*self.threads) {
+            Ok(syncer) => self.syncer = Some(syncer),
+            Err(error) => log::error!(
+                "The thread that confirms the spool could not be started, {error}; a power cut may lose events"
+            ),
+        }
+    }
+
+    pub(super) fn begin(&mut self, spool: Spool) {
+        self.status.spool_trouble.clear();
+        let totals = spool.totals().unwrap_or_default();
+        self.pending = totals.pending;
+        self.status.oldest = totals.oldest;
+        self.status.failed = totals.failed;
+        self.status.spool = spool
+            .path()
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
+        if matches!(spool.meta("paused"), Ok(Some(value)) if value == "yes") {
+            self.gate.pause(true);
+            log::warn!("Delivery to Planfix is paused since an earlier run; 'planfix resume' lets it go on");
+        }
+        // The first write to a fresh log waits for the disk (SQLite syncs the log's header): better now than with an event.
+        if let Err(error) = spool.set_meta("opened", &self.clock.wall().to_string()) {
+            log::warn!(
+                "The spool was opened but cannot be written, {error}; it is tried again with the first event"
+            );
+        }
+        (self.cursor, self.chore_cursor) = (0, 0);
+        self.spool = Some(spool);
+        self.measure();
+    }
+
+    pub(super) fn use_memory(&mut self) {
+        match Spool::in_memory(self.config.max_spool) {
+            Ok(mut spool) => {
+                // Numbers go on rising when this takes a damaged file's place.
+                spool.number_from(self.lanes.iter().map(|parcel| parcel.id + 1).max().unwrap_or(1));
+                self.status.spool = "memory".to_owned();
+                self.spool = Some(spool);
+            }
+            Err(error) => {
+                log::error!("There is no memory for a spool, {error}; no event can be accepted");
+                self.set_room(Room::Full);
+            }
+        }
+    }
+
+    /// A reload with a spool in memory tries the disk again. Nothing may be under way meanwhile.
+    pub(super) fn reopen(&mut self, now: Millis) {
+        if !self.reopen || self.lanes.under_way() > 0 {
+            return;
+        }
+        self.reopen = false;
+        self.save(now, true);
+        let opened = match Spool::open(&self.folder, self.config.max_spool, self.clock.wall()) {
+            Ok(opened) => opened,
+            Err(error) => {
+                log::error!(
+                    "The spool in {} still cannot be opened, {error}; events are kept in memory",
+                    self.folder.display()
+                );
+                return;
+            }
+        };
+        let held = self
+            .spool
+            .take()
+            .and_then(|memory| memory.pending_after(0, usize::MAX >> 1).ok())
+            .unwrap_or_default();
+        let count = held.len();
+        self.lanes = Lanes::default();
+        self.adopt(opened);
+        for row in held {
+            let id = self.spool.as_mut().map_or(0, Spool::take_id);
+            self.note(Change::Add(Arc::new(Parcel { id, ..row })), now);
+        }
+        self.pending += count as u64;
+        self.save(now, true);
+        log::warn!(
+            "The spool in {} is in use again; {count} events were written to it from memory",
+            self.folder.display()
+        );
+    }
+
+    /// Looks at the fill and makes room where it is short.
+    pub(super) fn measure(&mut self) {
+        let Some(spool) = &self.spool else { return };
+        let Ok(mut fill) = spool.fill() else { return };
+        // What is delivered goes first, then what was given up; stale popups are given up by the chores.
+        for state in [State::Delivered, State::Dropped] {
+            if fill >= FILL_CLEAN {
+                let _ = spool.forget(state, u64::MAX, CHORE);
+                fill = spool.fill().unwrap_or(fill);
+            }
+        }
+        let room = match fill {
+            _ if self.unsaved.len() > MOST_UNSAVED => Room::Full,
+            FILL_FULL.. => Room::Full,
+            FILL_TIGHT.. => Room::Tight,
+            _ => Room::Ample,
+        };
+        self.set_room(room);
+    }
+
+    pub(super) fn set_room(&mut self, room: Room) {
+        if room as u8 > self.status.room as u8 {
+            let consequence = if room == Room::Tight {
+                "new popups are refused, ends of calls are still accepted"
+            } else {
+                "events are refused"
+            };
+            log::error!(
+                "The spool is nearly full, {consequence}; see 'planfix show status' and max_spool in planfix.conf"
+            );
+        }
+        self.status.room = room;
+        self.shared.room.store(room as u8, Ordering::Relaxed);
+    }
+}
+
+/// What came and was delivered while the disk refuses need never be written.
+fn compact(unsaved: &mut Vec<Change>) {
+    let added = added(unsaved);
+    let done: HashSet<u64> = unsaved
+        .iter()
+        .filter_map(|change| match change {
+            Change::Settle {
+                id,
+                state: State::Delivered | State::Dropped,
+                ..
+            } if added.contains(id) => Some(*id),
+            _ => None,
+        })
+        .collect();
+    unsaved.retain(|change| !done.contains(&change.id()));
+}
+
+/// Where there is no room for new events, settling those that are on the disk makes some. The order of changes to one
+/// event stays; changes to different events do not depend on each other.
+fn room_makers_first(unsaved: &mut Vec<Change>) {
+    compact(unsaved);
+    let added = added(unsaved);
+    unsaved.sort_by_key(|change| added.contains(&change.id()));
+}
+
+/// The events that are not on the disk yet.
+fn added(unsaved: &[Change]) -> HashSet<u64> {
+    unsaved
+        .iter()
+        .filter(|change| matches!(change, Change::Add(_)))
+        .map(Change::id)
+        .collect()
+}

@@ -1,0 +1,274 @@
+//! The thread that owns the spool and decides what goes when.
+//!
+//! Invariants:
+//! - every change of the spool goes through `unsaved`, in order, and is written in groups; an event is given to a worker
+//!   only after its group is on the disk, except while the disk refuses (then it is delivered from memory, and said so);
+//! - in memory lies a window of the pending events, never all of them; `cursor` is the number up to which everything
+//!   pending has been read, and what lies beyond it in memory is known to the lanes by its number;
+//! - an event of a call never overtakes an older one of the same call, wherever either of them lies.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, select, unbounded};
+
+mod chores;
+mod ending;
+mod intake;
+mod keeping;
+mod orders;
+mod sending;
+
+use super::clock::Clock;
+use super::question::{Answer, Question};
+use super::spool::{Change, Spool};
+use super::status::Status;
+use super::syncer::Syncer;
+use super::threads::{Thread, Threads};
+use super::worker::{Job, Outcome};
+use super::{Accepted, Shared};
+use crate::core::backoff::Backoff;
+use crate::core::gate::{Condition, Gate, Millis, Permission};
+use crate::core::lanes::{Lanes, Parcel};
+use crate::core::recent::Recent;
+use crate::core::settings;
+
+/// Pending events that lie in memory.
+const WINDOW: usize = 4_096;
+/// Changes in one transaction, so that a burst does not make one commit slow.
+const GROUP: usize = 1_024;
+/// After an event the thread looks at the inbox this often instead of sleeping on it: a channel's thread that finds
+/// nobody asleep has nobody to wake, and waking costs it more than everything else together.
+const GLANCE: Duration = Duration::from_millis(2);
+/// For so long after the last event.
+const LINGER: Millis = 1_000;
+/// Settled events may wait this long for their group, because losing them costs a repetition only.
+const SETTLE_WAIT: Millis = 20;
+/// Rows that one round of housekeeping touches.
+const CHORE: usize = 2_000;
+/// Cards known not to have been shown.
+const UNSHOWN: usize = 10_000;
+
+/// What the dispatcher is told.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// A request went this way.
+    Outcome(Arc<Parcel>, Outcome),
+    /// An operator asks.
+    Ask(Question, Sender<Answer>),
+    /// New settings; the client was exchanged already.
+    Reconfigure(settings::Delivery),
+    /// The end. Requests under way get so much time.
+    Stop { grace: Duration },
+}
+
+type Ears = (Receiver<Accepted>, Receiver<Control>, Sender<Control>);
+
+pub(crate) struct Dispatcher {
+    folder: PathBuf,
+    config: settings::Delivery,
+    shared: Arc<Shared>,
+    accepted: Receiver<Accepted>,
+    orders: Receiver<Control>,
+    control: Sender<Control>,
+    threads: Arc<dyn Threads>,
+    clock: Arc<dyn Clock>,
+    jobs: Sender<Job>,
+    waiting_jobs: Receiver<Job>,
+    workers: Vec<Box<dyn Thread>>,
+    hands: usize,
+    spool: Option<Spool>,
+    syncer: Option<Syncer>,
+    lanes: Lanes,
+    gate: Gate,
+    backoff: Backoff,
+    unsaved: Vec<Change>,
+    unsaved_since: Millis,
+    cursor: u64,
+    chore_cursor: u64,
+    pending: u64,
+    next_save: Millis,
+    next_chores: Millis,
+    linger_until: Millis,
+    published: Millis,
+    unshown: Recent<()>,
+    refused_since_warning: u64,
+    next_refused_warning: Millis,
+    reopen: bool,
+    stop: Option<Duration>,
+    status: Status,
+}
+
+impl Dispatcher {
+    pub(super) fn new(
+        folder: PathBuf,
+        config: settings::Delivery,
+        shared: Arc<Shared>,
+        (accepted, orders, control): Ears,
+        threads: Arc<dyn Threads>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (jobs, waiting_jobs) = unbounded();
+        Self {
+            gate: Gate::new(config.retry_max, false),
+            backoff: Backoff::up_to(config.retry_max),
+            folder,
+            config,
+            shared,
+            accepted,
+            orders,
+            control,
+            threads,
+            clock,
+            jobs,
+            waiting_jobs,
+            workers: Vec::new(),
+            hands: 0,
+            spool: None,
+            syncer: None,
+            lanes: Lanes::default(),
+            unsaved: Vec::new(),
+            unsaved_since: 0,
+            cursor: 0,
+            chore_cursor: 0,
+            pending: 0,
+            next_save: 0,
+            next_chores: 0,
+            linger_until: 0,
+            published: 0,
+            unshown: Recent::new(UNSHOWN),
+            refused_since_warning: 0,
+            next_refused_warning: 0,
+            reopen: false,
+            stop: None,
+            status: Status::default(),
+        }
+    }
+
+    /// The thread's life.
+    pub(super) fn run(mut self) {
+        self.open();
+        self.sync();
+        self.employ();
+        while self.stop.is_none() {
+            if catch_unwind(AssertUnwindSafe(|| self.round())).is_err() {
+                self.status.panics += 1;
+                log::error!(
+                    "The dispatcher caught a panic and goes on; please report the message before this one"
+                );
+                // A fault that repeats must not become a busy loop.
+                let _ = self
+                    .orders
+                    .recv_timeout(Duration::from_millis(100))
+                    .map(|order| self.obey(order));
+            }
+        }
+        self.end();
+    }
+
+    fn round(&mut self) {
+        let now = self.clock.steady();
+        let wait = self.wait(now);
+        self.publish(now, wait);
+        let fresh = self.listen(wait, now);
+        let now = self.clock.steady();
+        let parcels = self.take_in(fresh, now);
+        self.save(now, !parcels.is_empty());
+        for parcel in parcels {
+            self.admit(parcel, now);
+        }
+        self.load(now);
+        self.chores(now);
+        self.hand_out(now);
+    }
+
+    /// How long nothing needs doing unless somebody says something.
+    fn wait(&self, now: Millis) -> Duration {
+        let mut until = self.next_chores;
+        if !self.unsaved.is_empty() {
+            until = until.min(if self.status.spool_trouble.is_empty() {
+                self.unsaved_since + SETTLE_WAIT
+            } else {
+                self.next_save
+            });
+        }
+        match self.gate.permission(now) {
+            Permission::All => until = until.min(self.lanes.next_wake().unwrap_or(until)),
+            Permission::Wait(Some(moment)) if !self.lanes.is_empty() => until = until.min(moment),
+            Permission::Wait(_) | Permission::Probe => {}
+        }
+        Duration::from_millis(until.saturating_sub(now))
+    }
+
+    /// Waits for events and orders; obeys the orders and returns the events.
+    fn listen(&mut self, wait: Duration, now: Millis) -> Vec<Accepted> {
+        let mut fresh = Vec::new();
+        let order = if now < self.linger_until {
+            self.orders.recv_timeout(wait.min(GLANCE)).ok()
+        } else {
+            select! {
+                recv(self.accepted) -> accepted => { fresh.extend(accepted); None }
+                recv(self.orders) -> order => order.ok(),
+                default(wait) => None,
+            }
+        };
+        if let Some(order) = order {
+            self.obey(order);
+        }
+        for _ in 0..GROUP {
+            let Ok(order) = self.orders.try_recv() else { break };
+            self.obey(order);
+        }
+        fresh.extend(self.accepted.try_iter().take(GROUP));
+        if !fresh.is_empty() {
+            self.linger_until = self.clock.steady() + LINGER;
+        }
+        fresh
+    }
+
+    fn obey(&mut self, order: Control) {
+        match order {
+            Control::Outcome(parcel, outcome) => self.outcome(&parcel, outcome),
+            Control::Ask(question, reply) => {
+                let answer = self.answer(&question);
+                // Whoever asked may have given up waiting.
+                let _ = reply.send(answer);
+                self.published = 0;
+            }
+            Control::Reconfigure(config) => self.reconfigure(config),
+            Control::Stop { grace } => self.stop = Some(grace),
+        }
+    }
+
+    fn publish(&mut self, now: Millis, wait: Duration) {
+        if wait < Duration::from_millis(5) && now < self.published + 50 {
+            return;
+        }
+        self.published = now;
+        let (condition, since) = self.gate.condition();
+        self.status.condition = condition;
+        self.status.condition_since = since;
+        self.status.next_try = match self.gate.permission(now) {
+            Permission::Wait(moment) if condition != Condition::Open => moment,
+            _ => None,
+        };
+        self.status.paused = self.gate.is_paused();
+        self.status.pending = self.pending;
+        if self.pending == 0 {
+            self.status.oldest = None;
+        }
+        self.status.under_way = self.lanes.under_way();
+        self.status.workers = self.hands;
+        if let Some(syncer) = &self.syncer {
+            self.status.slowest_sync = syncer.slowest();
+        }
+        self.status.spool_limit = self.config.max_spool;
+        self.shared
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&self.status);
+    }
+}

@@ -1,0 +1,106 @@
+//! What operators and reloads ask for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Control, Dispatcher};
+use crate::core::backoff::Backoff;
+use crate::core::settings;
+use crate::delivery::question::{Answer, Question};
+use crate::delivery::spool::State;
+use crate::delivery::worker::{self, Job};
+
+impl Dispatcher {
+    pub(super) fn answer(&mut self, question: &Question) -> Answer {
+        let now = self.clock.steady();
+        self.save(now, true);
+        let wall = self.clock.wall();
+        let (pending, failed) = (self.pending, self.status.failed);
+        let Some(spool) = &mut self.spool else {
+            return Answer::Failed("there is no spool".to_owned());
+        };
+        let answer = match *question {
+            Question::Queue { limit } => spool
+                .list(None, limit)
+                .map(|rows| Answer::Events { rows, total: pending }),
+            Question::Failed { limit } => spool
+                .list(Some(State::Failed), limit)
+                .map(|rows| Answer::Events { rows, total: failed }),
+            Question::Delivered { limit } => spool.list(Some(State::Delivered), limit).map(|rows| {
+                let total = rows.len() as u64;
+                Answer::Events { rows, total }
+            }),
+            Question::Retry(id) => spool.retry(id).map(|count| {
+                self.pending += count as u64;
+                self.status.failed = failed.saturating_sub(count as u64);
+                Answer::Count(count)
+            }),
+            Question::Drop(id) => spool.drop_failed(id, wall).map(|dropped| {
+                self.status.failed = failed.saturating_sub(u64::from(dropped));
+                Answer::Count(usize::from(dropped))
+            }),
+            Question::Replay(ref what) => spool.replay(what).map(|count| {
+                self.pending += count as u64;
+                Answer::Count(count)
+            }),
+            Question::Pause(paused) => spool
+                .set_meta("paused", if paused { "yes" } else { "no" })
+                .map(|()| Answer::Done),
+            Question::Hurry => {
+                self.gate.hurry(now);
+                Ok(Answer::Done)
+            }
+            Question::Write => spool
+                .set_meta("checked", &wall.to_string())
+                .map(|()| Answer::Done),
+        };
+        if let Question::Pause(paused) = *question {
+            // The order holds for this run even if the disk cannot keep it.
+            self.gate.pause(paused);
+            self.shared.closed.store(paused, Ordering::SeqCst);
+        }
+        answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
+    }
+
+    pub(super) fn reconfigure(&mut self, config: settings::Delivery) {
+        let now = self.clock.steady();
+        self.gate.reconfigure(config.retry_max, now);
+        self.backoff = Backoff::up_to(config.retry_max);
+        self.lanes.wake_all();
+        self.reopen = self.spool.as_ref().is_none_or(|spool| spool.path().is_none());
+        if let Some(spool) = &mut self.spool
+            && let Err(error) = spool.set_limit(config.max_spool)
+        {
+            log::warn!("The spool's limit could not be changed, {error}; it changes with the next start");
+        }
+        self.config = config;
+        self.next_chores = now;
+        self.employ();
+        self.measure();
+    }
+
+    /// As many workers as the settings say.
+    pub(super) fn employ(&mut self) {
+        while self.hands > self.config.workers {
+            self.hands -= 1;
+            let _ = self.jobs.send(Job::Retire);
+        }
+        while self.hands < self.config.workers {
+            let (jobs, control, shared) = (
+                self.waiting_jobs.clone(),
+                self.control.clone(),
+                Arc::clone(&self.shared),
+            );
+            let tell = move |parcel, outcome| control.send(Control::Outcome(parcel, outcome)).is_ok();
+            let body = Box::new(move || worker::work(&jobs, &shared, &tell));
+            match self.threads.spawn("planfix/worker", body) {
+                Ok(thread) => self.workers.push(thread),
+                Err(error) => {
+                    log::error!("A worker could not be started, {error}; {} run", self.hands);
+                    return;
+                }
+            }
+            self.hands += 1;
+        }
+    }
+}

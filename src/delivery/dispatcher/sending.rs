@@ -1,0 +1,203 @@
+//! Requests go out, and what their answers mean.
+//!
+//! Invariant: every request that was handed out comes back here exactly once, and is then settled, put back or rests.
+
+use std::sync::atomic::Ordering;
+
+use super::Dispatcher;
+use crate::core::draft::Kind;
+use crate::core::gate::{Condition, Millis, Permission, millis};
+use crate::core::lanes::Parcel;
+use crate::core::reply::{Policy, Trouble};
+use crate::delivery::spool::{Change, State};
+use crate::delivery::worker::{Job, Outcome};
+
+/// Requests that are handed out ahead, for each worker.
+const AHEAD: usize = 16;
+/// At most one warning about refused requests in this time.
+const REFUSED_WARNING: Millis = 60_000;
+
+impl Dispatcher {
+    pub(super) fn hand_out(&mut self, now: Millis) {
+        if self.spool.is_none() || self.reopen {
+            return;
+        }
+        loop {
+            let probe = match self.gate.permission(now) {
+                Permission::All if self.lanes.under_way() < self.hands * AHEAD => false,
+                Permission::Probe if self.lanes.under_way() == 0 => true,
+                _ => break,
+            };
+            self.shared.closed.store(probe, Ordering::SeqCst);
+            let Some(parcel) = self.lanes.next(now) else { break };
+            if let Some(reason) = self.pointless(&parcel, now) {
+                self.give_up(&parcel, reason, now);
+                self.lanes.finish(&parcel.draft.callid);
+                continue;
+            }
+            self.gate.sent(now);
+            let job = if probe {
+                Job::Probe(parcel)
+            } else {
+                Job::Send(parcel)
+            };
+            // The dispatcher holds a receiver itself, so this cannot fail.
+            let _ = self.jobs.send(job);
+        }
+    }
+
+    /// Why a request need not be made any more.
+    pub(super) fn pointless(&self, parcel: &Parcel, now: Millis) -> Option<&'static str> {
+        let stale = millis(self.config.stale_popup);
+        if !parcel.draft.kind.is_popup() {
+            None
+        } else if now.saturating_sub(parcel.born) > stale {
+            Some("stale: the card is no longer worth showing")
+        } else if parcel.draft.kind == Kind::Accepted && self.unshown.of(&card(parcel)).is_some() {
+            Some("its card was not shown")
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn give_up(&mut self, parcel: &Parcel, reason: &str, now: Millis) {
+        if parcel.draft.kind.opens() {
+            self.unshown.note(&card(parcel), ());
+        }
+        if reason.starts_with("stale") {
+            self.status.dropped_stale += 1;
+        } else {
+            self.status.dropped_unshown += 1;
+        }
+        self.settle(parcel.id, State::Dropped, Some(reason.to_owned()), now);
+    }
+
+    pub(super) fn settle(&mut self, id: u64, state: State, reason: Option<String>, now: Millis) {
+        self.pending = self.pending.saturating_sub(1);
+        match state {
+            State::Delivered => self.status.delivered += 1,
+            State::Failed => self.status.failed += 1,
+            State::Dropped => {}
+        }
+        let at = self.clock.wall();
+        self.note(
+            Change::Settle {
+                id,
+                state,
+                reason,
+                at,
+            },
+            now,
+        );
+    }
+
+    pub(super) fn outcome(&mut self, parcel: &Parcel, outcome: Outcome) {
+        let now = self.clock.steady();
+        let callid = parcel.draft.callid.as_str();
+        match outcome {
+            Outcome::Acknowledged => {
+                self.status.last_good = Some(now);
+                self.welcome(now);
+                self.settle(parcel.id, State::Delivered, None, now);
+                self.lanes.finish(callid);
+            }
+            Outcome::NotSent => self.lanes.put_back(callid),
+            // Whatever is broken off by the end says nothing of the CRM.
+            Outcome::Trouble(_) if self.stop.is_some() => self.lanes.put_back(callid),
+            Outcome::Trouble(trouble) => self.trouble(parcel, &trouble, now),
+            Outcome::Panicked => {
+                self.status.panics += 1;
+                log::error!(
+                    "A worker caught a panic at event {} and goes on; please report the message before this one",
+                    parcel.id
+                );
+                self.lanes.rest(
+                    callid,
+                    now + millis(self.backoff.wait(parcel.attempts + 1, fastrand::f64())),
+                );
+            }
+        }
+    }
+
+    /// The CRM answered as it should.
+    pub(super) fn welcome(&mut self, now: Millis) {
+        if self.gate.good(now) {
+            self.status.reason.clear();
+            self.status.cure.clear();
+            self.lanes.wake_all();
+            log::warn!(
+                "Planfix answers again; {} requests wait and are sent now",
+                self.pending
+            );
+        }
+    }
+
+    pub(super) fn trouble(&mut self, parcel: &Parcel, trouble: &Trouble, now: Millis) {
+        let callid = parcel.draft.callid.as_str();
+        let policy = trouble.policy();
+        let attempts = parcel.attempts + 1;
+        self.note(
+            Change::Tried {
+                id: parcel.id,
+                attempts,
+                reason: trouble.to_string(),
+            },
+            now,
+        );
+        if policy == Policy::Fail {
+            self.welcome(now);
+            self.settle(parcel.id, State::Failed, Some(trouble.to_string()), now);
+            self.lanes.finish(callid);
+            self.warn_of_refused(parcel, trouble, now);
+            return;
+        }
+        self.status.reason = trouble.to_string();
+        trouble.cure().clone_into(&mut self.status.cure);
+        if self.gate.bad(policy, now, fastrand::f64()) {
+            self.shared.closed.store(true, Ordering::SeqCst);
+            match self.gate.condition().0 {
+                Condition::Misconfigured => log::error!(
+                    "Delivery to Planfix stops, {trouble}; nothing is lost, {}",
+                    trouble.cure()
+                ),
+                _ => log::warn!(
+                    "Planfix is out of reach, {trouble}; requests are kept and tried again, {}",
+                    trouble.cure()
+                ),
+            }
+        }
+        let rest = match policy {
+            Policy::Retry => millis(self.backoff.wait(attempts, fastrand::f64())),
+            // The gate says when.
+            _ => 0,
+        };
+        self.lanes.rest(callid, now + rest);
+    }
+
+    /// A CRM that refuses everything must not fill the log.
+    pub(super) fn warn_of_refused(&mut self, parcel: &Parcel, trouble: &Trouble, now: Millis) {
+        self.refused_since_warning += 1;
+        if now < self.next_refused_warning {
+            return;
+        }
+        let more = self.refused_since_warning - 1;
+        log::warn!(
+            "Planfix does not accept event {} ({} of call {}), {trouble}; it is in the failed list, see 'planfix show failed'{}",
+            parcel.id,
+            parcel.draft.kind,
+            parcel.draft.callid,
+            if more > 0 {
+                format!(", and {more} more since the last such message")
+            } else {
+                String::new()
+            }
+        );
+        self.refused_since_warning = 0;
+        self.next_refused_warning = now + REFUSED_WARNING;
+    }
+}
+
+/// One card on one screen.
+fn card(parcel: &Parcel) -> String {
+    format!("{}\n{}", parcel.draft.callid, parcel.draft.ext)
+}

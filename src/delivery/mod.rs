@@ -1,0 +1,272 @@
+//! Threads and sockets, in safe Rust: from an accepted event to the CRM's acknowledgement.
+//!
+//! Invariants:
+//! - [`Delivery::submit`] copies and returns: it takes no lock that is held across I/O and waits for nothing;
+//! - the spool is written by one thread, the dispatcher; requests are made by the workers;
+//! - an accepted event reaches the spool before it reaches a worker, unless the disk refuses it, which is said aloud;
+//! - [`Delivery::stop`] ends within its deadline whatever the network or the disk does.
+
+#![forbid(unsafe_code)]
+
+pub mod checks;
+pub mod client;
+pub mod clock;
+mod connection;
+pub mod dispatcher;
+pub mod names;
+pub mod question;
+pub mod spool;
+pub mod status;
+mod syncer;
+pub mod threads;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+
+use self::client::Client;
+use self::clock::Clock;
+use self::dispatcher::{Control, Dispatcher};
+use self::names::Names;
+use self::question::{Answer, Question};
+use self::status::{Room, Status};
+use self::threads::{Thread, Threads};
+use crate::core::draft::Draft;
+use crate::core::gate::Millis;
+use crate::core::settings;
+
+/// Calls of the function that may wait for the dispatcher. At 20 events a second and a disk that does not answer at all
+/// this is a quarter of an hour.
+pub const INBOX: usize = 16_384;
+
+/// What the delivery needs from outside.
+pub struct Surroundings {
+    /// Where the spool lies.
+    pub folder: PathBuf,
+    /// Who starts threads.
+    pub threads: Arc<dyn Threads>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What is accepted together, so that both requests of one END reach the spool or none does.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) drafts: Vec<Draft>,
+    pub(crate) wall: u64,
+    pub(crate) steady: Millis,
+}
+
+/// Why an event was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The disk has not answered for so long that the inbox is full.
+    Stalled,
+    /// The spool is at its limit.
+    Full,
+    /// The delivery is being stopped.
+    Stopped,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stalled => "the disk does not answer and the inbox is full",
+            Self::Full => "the spool is full: see 'planfix show status', and max_spool in planfix.conf",
+            Self::Stopped => "the module is being unloaded",
+        })
+    }
+}
+
+/// State that both sides read.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) room: AtomicU8,
+    pub(crate) closed: AtomicBool,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) refused: AtomicU64,
+    pub(crate) status: Mutex<Status>,
+    pub(crate) client: RwLock<Arc<Client>>,
+}
+
+/// The running delivery.
+pub struct Delivery {
+    inbox: Sender<Accepted>,
+    control: Sender<Control>,
+    shared: Arc<Shared>,
+    names: Arc<Names>,
+    clock: Arc<dyn Clock>,
+    dispatcher: Mutex<Option<Box<dyn Thread>>>,
+}
+
+impl Delivery {
+    /// Starts the threads. The spool is opened by the dispatcher, so that a large one does not hold the loader up.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn start(
+        crm: &settings::Crm,
+        config: &settings::Delivery,
+        around: Surroundings,
+    ) -> Result<Self, String> {
+        let Surroundings {
+            folder,
+            threads,
+            clock,
+        } = around;
+        let no_thread = |error: std::io::Error| format!("no thread could be started: {error}");
+        let names = Arc::new(Names::start(&*threads).map_err(no_thread)?);
+        let client = match Client::new(crm, config, Arc::clone(&names)) {
+            Ok(client) => client,
+            Err(error) => {
+                names.close();
+                names.join(Duration::from_secs(1));
+                return Err(error);
+            }
+        };
+        let shared = Arc::new(Shared {
+            room: AtomicU8::new(Room::Ample as u8),
+            closed: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+            status: Mutex::default(),
+            client: RwLock::new(Arc::new(client)),
+        });
+        let (inbox, accepted): (_, Receiver<Accepted>) = bounded(INBOX);
+        let (control, orders) = unbounded();
+        let dispatcher = Dispatcher::new(
+            folder,
+            config.clone(),
+            Arc::clone(&shared),
+            (accepted, orders, control.clone()),
+            Arc::clone(&threads),
+            Arc::clone(&clock),
+        );
+        let thread = threads.spawn("planfix/spool", Box::new(move || dispatcher.run()));
+        let thread = match thread {
+            Ok(thread) => thread,
+            Err(error) => {
+                names.close();
+                names.join(Duration::from_secs(1));
+                return Err(no_thread(error));
+            }
+        };
+        Ok(Self {
+            inbox,
+            control,
+            shared,
+            names,
+            clock,
+            dispatcher: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Accepts requests: all of them or none. Never waits.
+    ///
+    /// # Errors
+    /// Why they were not accepted; it is counted.
+    pub fn submit(&self, drafts: Vec<Draft>) -> Result<(), Refusal> {
+        let room = Room::from(self.shared.room.load(Ordering::Relaxed));
+        let popups = drafts.iter().all(|draft| draft.kind.is_popup());
+        let refusal = if room == Room::Full || (room == Room::Tight && popups) {
+            Refusal::Full
+        } else {
+            let accepted = Accepted {
+                drafts,
+                wall: self.clock.wall(),
+                steady: self.clock.steady(),
+            };
+            match self.inbox.try_send(accepted) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(_)) => Refusal::Stalled,
+                Err(TrySendError::Disconnected(_)) => Refusal::Stopped,
+            }
+        };
+        self.shared.refused.fetch_add(1, Ordering::Relaxed);
+        Err(refusal)
+    }
+
+    /// How things stand, as of the dispatcher's last round.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut status = self
+            .shared
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        status.refused = self.shared.refused.load(Ordering::Relaxed);
+        status.inbox = self.inbox.len();
+        status.now = self.clock.steady();
+        status.wall = self.clock.wall();
+        status
+    }
+
+    /// Asks the dispatcher something. `None` when it does not answer in time, because the disk does not.
+    #[must_use]
+    pub fn ask(&self, question: Question, within: Duration) -> Option<Answer> {
+        let (reply, answer) = bounded(1);
+        self.control.send(Control::Ask(question, reply)).ok()?;
+        answer.recv_timeout(within).ok()
+    }
+
+    /// A client of its own for `planfix check`, sharing the table of names.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn client(&self, crm: &settings::Crm, config: &settings::Delivery) -> Result<Client, String> {
+        Client::new(crm, config, Arc::clone(&self.names))
+    }
+
+    /// The table of names, for `planfix check`.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Takes new settings over while everything runs. What waits stays.
+    ///
+    /// # Errors
+    /// A sentence for the operator; the old settings hold then.
+    pub fn reconfigure(&self, crm: &settings::Crm, config: &settings::Delivery) -> Result<(), String> {
+        let client = Arc::new(Client::new(crm, config, Arc::clone(&self.names))?);
+        *self.shared.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        // It cannot fail while the dispatcher lives, and without it there is nothing to configure.
+        let _ = self.control.send(Control::Reconfigure(config.clone()));
+        Ok(())
+    }
+
+    /// Stops everything: what was accepted is written, requests get a moment to end and are then broken off.
+    /// False when a thread still hangs in the kernel at the deadline; it is let go and touches nothing of Asterisk's.
+    pub fn stop(&self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        let left = || until.saturating_duration_since(Instant::now());
+        let Some(dispatcher) = self
+            .dispatcher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return true;
+        };
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        let _ = self.control.send(Control::Stop {
+            grace: (within / 4).min(Duration::from_millis(500)),
+        });
+        let mut ended = dispatcher.join(left());
+        self.names.close();
+        // getaddrinfo cannot be called off; give it the rest of the time but no less than a moment.
+        ended &= self.names.join(left().max(Duration::from_millis(50)));
+        ended
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.stop(Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,53 @@
+//! What an operator can ask of the dispatcher, and what it answers.
+
+use super::spool::{Listed, Replay};
+
+/// A question or an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The first pending events.
+    Queue {
+        /// How many.
+        limit: usize,
+    },
+    /// The latest failed events.
+    Failed {
+        /// How many.
+        limit: usize,
+    },
+    /// The latest delivered events.
+    Delivered {
+        /// How many.
+        limit: usize,
+    },
+    /// Failed events go again: one, or all.
+    Retry(Option<u64>),
+    /// A failed event is dropped.
+    Drop(u64),
+    /// Delivered events go again.
+    Replay(Replay),
+    /// Delivery is paused or resumed.
+    Pause(bool),
+    /// The CRM was seen to answer: try now.
+    Hurry,
+    /// Whether the spool can be written now.
+    Write,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Events, and how many there are in all.
+    Events {
+        /// The rows.
+        rows: Vec<Listed>,
+        /// How many there are.
+        total: u64,
+    },
+    /// How many events it concerned.
+    Count(usize),
+    /// Done.
+    Done,
+    /// It could not be done: a sentence.
+    Failed(String),
+}

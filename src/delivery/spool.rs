@@ -1,0 +1,845 @@
+//! The durable queue: one SQLite file.
+//!
+//! Invariants:
+//! - one connection, used by the dispatcher's thread alone; a lock file keeps a second Asterisk out;
+//! - an added event is in the kernel's hands when [`Spool::commit`] has returned `Ok`, and survives the end of the
+//!   process; the syncer has the disk confirm it, for the case of a power cut;
+//! - the folder is 0700 and the files 0600, whatever the umask is;
+//! - a file that is damaged, foreign or newer is moved aside and never written to; what can still be read of its pending
+//!   events is carried over;
+//! - events are never reordered: `id` rises with acceptance and is given here, not by SQLite.
+//!
+//! `state`: 0 pending, 1 delivered, 2 failed, 3 dropped. Times are milliseconds since 1970.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fmt, io};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+
+use crate::core::draft::{Draft, Kind};
+use crate::core::lanes::Parcel;
+
+const SCHEMA_VERSION: i32 = 1;
+/// Events are numbered from 1 on and never get here.
+const MOST_EVENTS: i64 = 1 << 53;
+
+/// The schema, statement by statement: [`Spool::open`] also compares a file's own schema with it.
+const SCHEMA: [&str; 5] = [
+    "CREATE TABLE event (id INTEGER PRIMARY KEY, callid TEXT NOT NULL, kind TEXT NOT NULL, ext TEXT NOT NULL, body TEXT NOT NULL, accepted INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, reason TEXT, settled INTEGER)",
+    "CREATE INDEX event_pending ON event (id) WHERE state = 0",
+    "CREATE INDEX event_call ON event (callid, id)",
+    "CREATE INDEX event_settled ON event (state, settled) WHERE state <> 0",
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+];
+
+const COLUMNS: &str = "id, callid, kind, ext, body, accepted, attempts";
+
+/// Where a settled event stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The CRM acknowledged it.
+    Delivered,
+    /// The CRM will never accept it.
+    Failed,
+    /// It was given up on purpose: stale, or by the operator.
+    Dropped,
+}
+
+impl State {
+    fn number(self) -> i64 {
+        match self {
+            Self::Delivered => 1,
+            Self::Failed => 2,
+            Self::Dropped => 3,
+        }
+    }
+}
+
+/// One change to the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A new pending event.
+    Add(Arc<Parcel>),
+    /// A try failed; the event stays pending.
+    Tried {
+        /// The event.
+        id: u64,
+        /// Tries so far.
+        attempts: u32,
+        /// Why it failed.
+        reason: String,
+    },
+    /// The event is settled.
+    Settle {
+        /// The event.
+        id: u64,
+        /// How.
+        state: State,
+        /// Why, for failed and dropped ones.
+        reason: Option<String>,
+        /// When.
+        at: u64,
+    },
+}
+
+impl Change {
+    /// The event that changes.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        match self {
+            Self::Add(parcel) => parcel.id,
+            Self::Tried { id, .. } | Self::Settle { id, .. } => *id,
+        }
+    }
+}
+
+/// Why the spool could not be read or written.
+#[derive(Debug)]
+pub enum SpoolError {
+    /// The file is no sound spool: move it aside.
+    Damaged(String),
+    /// The disk or the spool's own limit is full.
+    Full(String),
+    /// Another process holds the spool.
+    InUse(PathBuf),
+    /// Anything else: permissions, input/output errors.
+    Io(String),
+}
+
+impl fmt::Display for SpoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(text) => write!(f, "the file is damaged: {text}"),
+            Self::Full(text) => write!(f, "no room: {text}"),
+            Self::InUse(path) => write!(f, "{} is held by another Asterisk", path.display()),
+            Self::Io(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for SpoolError {}
+
+impl From<rusqlite::Error> for SpoolError {
+    fn from(error: rusqlite::Error) -> Self {
+        let text = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),
+            Some(ErrorCode::DiskFull) => Self::Full(text),
+            Some(_) => Self::Io(text),
+            // A value that cannot be read as its column's type: nothing of ours wrote it.
+            None => Self::Damaged(text),
+        }
+    }
+}
+
+impl From<io::Error> for SpoolError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(error.to_string()),
+            _ => Self::Io(error.to_string()),
+        }
+    }
+}
+
+/// What is in the spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Pending events.
+    pub pending: u64,
+    /// Failed events.
+    pub failed: u64,
+    /// Delivered events that are kept for replay.
+    pub kept: u64,
+    /// Acceptance of the oldest pending event.
+    pub oldest: Option<u64>,
+}
+
+/// One row for a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The event's number.
+    pub id: u64,
+    /// When it was accepted, local time, `YYYY-MM-DD HH:MM:SS`.
+    pub accepted: String,
+    /// The call.
+    pub callid: String,
+    /// What it tells.
+    pub kind: String,
+    /// The employee's number.
+    pub ext: String,
+    /// Tries so far.
+    pub attempts: u32,
+    /// Why the last try failed.
+    pub reason: String,
+}
+
+/// Which delivered events to send again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// Those of one call.
+    Call(String),
+    /// Those that were accepted from the first moment on and before the second; local time as SQLite reads it.
+    Between(String, String),
+}
+
+/// The spool.
+#[derive(Debug)]
+pub struct Spool {
+    db: Connection,
+    path: Option<PathBuf>,
+    next_id: u64,
+    fill_pages: i64,
+    log_bytes: u64,
+    // Held for as long as the spool is open: the lock goes with the descriptor.
+    _lock: Option<File>,
+}
+
+/// A spool that was opened, and what had to be done for it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The spool.
+    pub spool: Spool,
+    /// The file that was moved aside, and why.
+    pub moved: Option<(PathBuf, String)>,
+    /// Pending events that were carried over from it.
+    pub rescued: usize,
+}
+
+impl Spool {
+    /// The file's name within its folder.
+    pub const FILE: &'static str = "spool.db";
+
+    /// Opens the spool in `folder`, which is made if it is missing. `now` goes into the name of a file moved aside.
+    ///
+    /// # Errors
+    /// When the folder cannot be used or another process holds the spool.
+    pub fn open(folder: &Path, max_bytes: u64, now: u64) -> Result<Opened, SpoolError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+        let lock_path = folder.join("spool.lock");
+        let lock = private(&lock_path)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(SpoolError::InUse(lock_path)),
+            Err(fs::TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let path = folder.join(Self::FILE);
+        match Self::connect(&path, max_bytes) {
+            Ok(mut spool) => {
+                spool._lock = Some(lock);
+                Ok(Opened {
+                    spool,
+                    moved: None,
+                    rescued: 0,
+                })
+            }
+            Err(SpoolError::Damaged(why)) => {
+                let aside = Self::move_aside(&path, now)?;
+                let mut spool = Self::connect(&path, max_bytes)?;
+                spool._lock = Some(lock);
+                let rescued = spool.rescue(&aside);
+                Ok(Opened {
+                    spool,
+                    moved: Some((aside, why)),
+                    rescued,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A spool in memory, for when there is no disk to be had. Nothing in it survives the process.
+    ///
+    /// # Errors
+    /// When SQLite has no memory.
+    pub fn in_memory(max_bytes: u64) -> Result<Self, SpoolError> {
+        Self::prepare(Connection::open_in_memory()?, None, max_bytes)
+    }
+
+    /// Replaces a damaged file by a new one, under the same lock.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn replace(
+        self,
+        folder: &Path,
+        max_bytes: u64,
+        now: u64,
+    ) -> Result<(Self, PathBuf, usize), SpoolError> {
+        let Self {
+            db,
+            _lock: lock,
+            next_id,
+            ..
+        } = self;
+        drop(db);
+        let path = folder.join(Self::FILE);
+        let aside = Self::move_aside(&path, now)?;
+        let mut spool = Self::connect(&path, max_bytes)?;
+        spool._lock = lock;
+        let rescued = spool.rescue(&aside);
+        spool.number_from(next_id);
+        Ok((spool, aside, rescued))
+    }
+
+    fn connect(path: &Path, max_bytes: u64) -> Result<Self, SpoolError> {
+        // SQLite gives its journal files the mode of the database, so making that first settles all three.
+        private(path)?;
+        for suffix in ["-wal", "-shm"] {
+            let companion = with_suffix(path, suffix);
+            if companion.exists() {
+                fs::set_permissions(&companion, fs::Permissions::from_mode(0o600))?;
+            }
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        Self::prepare(
+            Connection::open_with_flags(path, flags)?,
+            Some(path.to_owned()),
+            max_bytes,
+        )
+    }
+
+    fn prepare(db: Connection, path: Option<PathBuf>, max_bytes: u64) -> Result<Self, SpoolError> {
+        // An administrator may read the file with sqlite3; his read lock is short.
+        db.busy_timeout(std::time::Duration::from_secs(2))?;
+        db.pragma_update(None, "trusted_schema", false)?;
+        let version: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+        if tables == 0 {
+            let transaction = db.unchecked_transaction()?;
+            for statement in SCHEMA {
+                transaction.execute_batch(statement)?;
+            }
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            transaction.commit()?;
+        } else if version != SCHEMA_VERSION {
+            return Err(SpoolError::Damaged(format!(
+                "its version is {version}, this module's is {SCHEMA_VERSION}"
+            )));
+        }
+        Self::check_schema(&db)?;
+        let mode: String = db.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if path.is_some() && mode != "wal" {
+            return Err(SpoolError::Io(format!(
+                "no write-ahead log is possible there (journal mode {mode})"
+            )));
+        }
+        // The syncer confirms; here only a checkpoint waits for the disk, and the syncer does those too.
+        db.pragma_update(None, "synchronous", "normal")?;
+        let (fill_pages, log_bytes) = set_limits(&db, max_bytes)?;
+        // Asked for together, they would make SQLite read the whole table.
+        let (first, last): (i64, i64) = db.query_row(
+            "SELECT coalesce((SELECT min(id) FROM event), 1), coalesce((SELECT max(id) FROM event), 0)",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        if first < 1 || last > MOST_EVENTS {
+            return Err(SpoolError::Damaged(
+                "an event has a number that is not this module's".to_owned(),
+            ));
+        }
+        let next_id = unsigned(last + 1);
+        db.set_prepared_statement_cache_capacity(32);
+        Ok(Self {
+            db,
+            path,
+            next_id,
+            fill_pages,
+            log_bytes,
+            _lock: None,
+        })
+    }
+
+    /// A foreign file may hold triggers or views that run when we write: only our own schema is accepted.
+    fn check_schema(db: &Connection) -> Result<(), SpoolError> {
+        let mut statement =
+            db.prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")?;
+        let found = statement
+            .query_map([], |row| row.get::<_, String>(0))?
+            .collect::<Result<Vec<_>, _>>()?;
+        if found == SCHEMA {
+            Ok(())
+        } else {
+            Err(SpoolError::Damaged("its tables are not this module's".to_owned()))
+        }
+    }
+
+    fn move_aside(path: &Path, now: u64) -> Result<PathBuf, SpoolError> {
+        let aside = (0..1_000)
+            .map(|attempt| {
+                with_suffix(
+                    path,
+                    &format!(
+                        ".damaged-{}{}",
+                        now / 1_000,
+                        if attempt == 0 {
+                            String::new()
+                        } else {
+                            format!("-{attempt}")
+                        }
+                    ),
+                )
+            })
+            .find(|candidate| !candidate.exists())
+            .ok_or_else(|| SpoolError::Io("too many damaged spools lie about".to_owned()))?;
+        fs::rename(path, &aside)?;
+        for suffix in ["-wal", "-shm"] {
+            let companion = with_suffix(path, suffix);
+            if companion.exists() {
+                fs::rename(&companion, with_suffix(&aside, suffix))?;
+            }
+        }
+        Ok(aside)
+    }
+
+    /// Copies the pending events that can still be read. Whatever cannot be read stays in the file that was moved aside.
+    fn rescue(&mut self, aside: &Path) -> usize {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let Ok(old) = Connection::open_with_flags(aside, flags) else {
+            return 0;
+        };
+        if old.pragma_update(None, "trusted_schema", false).is_err() {
+            return 0;
+        }
+        let mut found = Vec::new();
+        let query = format!(
+            "SELECT {COLUMNS} FROM event NOT INDEXED WHERE state = 0 AND id BETWEEN 1 AND {MOST_EVENTS} ORDER BY id LIMIT 100000"
+        );
+        if let Ok(mut statement) = old.prepare(&query)
+            && let Ok(rows) = statement.query_map([], parcel)
+        {
+            // A row that is no event is left out; the first unreadable page ends the copy.
+            found.extend(rows.filter_map(Result::ok));
+        }
+        let count = found.len();
+        // Numbers are kept, so that what the dispatcher holds in memory is still the same event.
+        self.number_from(found.iter().map(|parcel| parcel.id + 1).max().unwrap_or(0));
+        let changes: Vec<Change> = found
+            .into_iter()
+            .map(|parcel| Change::Add(Arc::new(parcel)))
+            .collect();
+        if self.commit(&changes).is_ok() { count } else { 0 }
+    }
+
+    /// Changes the limit while the spool is in use.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn set_limit(&mut self, max_bytes: u64) -> Result<(), SpoolError> {
+        (self.fill_pages, self.log_bytes) = set_limits(&self.db, max_bytes)?;
+        Ok(())
+    }
+
+    /// A number for a new event.
+    pub fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    /// New events get numbers from `id` on, unless they are beyond it already.
+    pub fn number_from(&mut self, id: u64) {
+        self.next_id = self.next_id.max(id);
+    }
+
+    /// The file, unless the spool is in memory.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The length of the log from which on it is to be copied into the database.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes
+    }
+
+    /// Whether the log has become long enough to be copied.
+    #[must_use]
+    pub fn log_is_long(&self) -> bool {
+        let log = self.path.as_deref().map(log_of);
+        log.and_then(|log| fs::metadata(log).ok())
+            .is_some_and(|meta| meta.len() >= self.log_bytes)
+    }
+
+    /// Writes the changes in one transaction.
+    ///
+    /// # Errors
+    /// Nothing was written then.
+    pub fn commit(&mut self, changes: &[Change]) -> Result<(), SpoolError> {
+        self.write(changes, false)
+    }
+
+    /// The same where there is no room: what is done with is deleted instead of kept for replay, because an update needs
+    /// room that a deletion does not.
+    ///
+    /// # Errors
+    /// Nothing was written then.
+    pub fn commit_lean(&mut self, changes: &[Change]) -> Result<(), SpoolError> {
+        self.write(changes, true)
+    }
+
+    fn write(&mut self, changes: &[Change], lean: bool) -> Result<(), SpoolError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.db.transaction()?;
+        for change in changes {
+            match change {
+                Change::Add(parcel) => {
+                    let Draft {
+                        callid,
+                        kind,
+                        ext,
+                        body,
+                    } = &parcel.draft;
+                    transaction
+                        .prepare_cached("INSERT OR IGNORE INTO event (id, callid, kind, ext, body, accepted, attempts) VALUES (?, ?, ?, ?, ?, ?, ?)")?
+                        .execute(params![number(parcel.id), callid, kind.word(), ext, body, number(parcel.accepted), parcel.attempts])?;
+                }
+                Change::Tried { id, attempts, reason } => {
+                    transaction
+                        .prepare_cached("UPDATE event SET attempts = ?2, reason = ?3 WHERE id = ?1")?
+                        .execute(params![number(*id), attempts, reason])?;
+                }
+                Change::Settle {
+                    id,
+                    state: State::Delivered | State::Dropped,
+                    ..
+                } if lean => {
+                    transaction
+                        .prepare_cached("DELETE FROM event WHERE id = ?")?
+                        .execute([number(*id)])?;
+                }
+                Change::Settle {
+                    id,
+                    state,
+                    reason,
+                    at,
+                } => {
+                    transaction
+                        .prepare_cached(
+                            "UPDATE event SET state = ?2, reason = ?3, settled = ?4 WHERE id = ?1",
+                        )?
+                        .execute(params![number(*id), state.number(), reason, number(*at)])?;
+                }
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Pending events with a number above `cursor`, at most `limit`, in order; `born` is for the caller to fill in.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn pending_after(&self, cursor: u64, limit: usize) -> Result<Vec<Parcel>, SpoolError> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM event INDEXED BY event_pending WHERE state = 0 AND id > ? ORDER BY id LIMIT ?"
+        );
+        let mut statement = self.db.prepare_cached(&query)?;
+        let rows = statement.query_map(params![number(cursor), number(limit as u64)], parcel)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The numbers of this call's pending events above `cursor`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn pending_of_call(&self, callid: &str, cursor: u64) -> Result<Vec<u64>, SpoolError> {
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT id FROM event WHERE callid = ? AND id > ? AND state = 0 LIMIT 1000")?;
+        let rows = statement.query_map(params![callid, number(cursor)], |row| row.get::<_, i64>(0))?;
+        Ok(rows.map(|id| id.map(unsigned)).collect::<Result<_, _>>()?)
+    }
+
+    /// Counts what is there.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn totals(&self) -> Result<Totals, SpoolError> {
+        let count = |query: &str| {
+            self.db
+                .query_row(query, [], |row| row.get::<_, i64>(0))
+                .map(unsigned)
+        };
+        Ok(Totals {
+            pending: count("SELECT count(*) FROM event INDEXED BY event_pending WHERE state = 0")?,
+            failed: count("SELECT count(*) FROM event WHERE state = 2")?,
+            kept: count("SELECT count(*) FROM event WHERE state = 1")?,
+            oldest: self.oldest()?,
+        })
+    }
+
+    /// Acceptance of the oldest pending event.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn oldest(&self) -> Result<Option<u64>, SpoolError> {
+        let oldest = self
+            .db
+            .prepare_cached(
+                "SELECT accepted FROM event INDEXED BY event_pending WHERE state = 0 ORDER BY id LIMIT 1",
+            )?
+            .query_row([], |row| row.get::<_, i64>(0))
+            .optional()?;
+        Ok(oldest.map(unsigned))
+    }
+
+    /// How much of what may be filled is used, in thousandths. What was deleted counts as free.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn fill(&self) -> Result<u32, SpoolError> {
+        let pragma = |name: &str| self.db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let used = pragma("page_count")? - pragma("freelist_count")?;
+        Ok(u32::try_from(used.saturating_mul(1_000) / self.fill_pages.max(1)).unwrap_or(u32::MAX))
+    }
+
+    /// Bytes of the file and its log.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let Some(path) = &self.path else { return 0 };
+        ["", "-wal"]
+            .iter()
+            .filter_map(|suffix| fs::metadata(with_suffix(path, suffix)).ok())
+            .map(|meta| meta.len())
+            .sum()
+    }
+
+    /// Deletes at most `limit` settled events of this state that were settled before `before`, oldest first.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn forget(&self, state: State, before: u64, limit: usize) -> Result<usize, SpoolError> {
+        Ok(self
+            .db
+            .prepare_cached(
+                "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE state = ? AND settled < ? ORDER BY settled LIMIT ?)",
+            )?
+            .execute(params![state.number(), number(before), number(limit as u64)])?)
+    }
+
+    /// Events of one state: those that are pending, oldest first, or settled ones, latest first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn list(&self, settled: Option<State>, limit: usize) -> Result<Vec<Listed>, SpoolError> {
+        let order = if settled.is_some() {
+            "settled DESC, id DESC"
+        } else {
+            "id"
+        };
+        let mut statement = self.db.prepare_cached(&format!(
+            "SELECT id, strftime('%Y-%m-%d %H:%M:%S', accepted / 1000, 'unixepoch', 'localtime'), callid, kind, ext, attempts, \
+             coalesce(reason, '') FROM event WHERE state = ? ORDER BY {order} LIMIT ?"
+        ))?;
+        let rows = statement.query_map(
+            params![settled.map_or(0, State::number), number(limit as u64)],
+            |row| {
+                Ok(Listed {
+                    id: unsigned(row.get(0)?),
+                    accepted: row.get::<_, Option<String>>(1)?.unwrap_or_default(),
+                    callid: row.get(2)?,
+                    kind: row.get(3)?,
+                    ext: row.get(4)?,
+                    attempts: row.get(5)?,
+                    reason: row.get(6)?,
+                })
+            },
+        )?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Failed events become pending again: one, or all. They get new numbers, so that they stand behind whatever the
+    /// call has sent since. Returns how many.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn retry(&mut self, id: Option<u64>) -> Result<usize, SpoolError> {
+        let ids = self.ids(
+            "SELECT id FROM event WHERE state = 2 AND (?1 IS NULL OR id = ?1) ORDER BY id",
+            params![id.map(number)],
+        )?;
+        self.renumber(&ids)
+    }
+
+    /// Delivered events become pending again. Returns how many.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or with [`SpoolError::Io`] when a time cannot be read.
+    pub fn replay(&mut self, what: &Replay) -> Result<usize, SpoolError> {
+        let ids = match what {
+            Replay::Call(callid) => self.ids(
+                "SELECT id FROM event WHERE state = 1 AND callid = ? ORDER BY id",
+                params![callid],
+            )?,
+            Replay::Between(from, to) => {
+                let (from, to) = (self.moment(from)?, self.moment(to)?);
+                self.ids(
+                    "SELECT id FROM event WHERE state = 1 AND accepted >= ? AND accepted < ? ORDER BY id",
+                    params![from, to],
+                )?
+            }
+        };
+        self.renumber(&ids)
+    }
+
+    /// Milliseconds since 1970 of a local time as SQLite reads it, such as `2026-11-20` or `2026-11-20 18:30`.
+    fn moment(&self, text: &str) -> Result<i64, SpoolError> {
+        let seconds: Option<i64> = self.db.query_row(
+            "SELECT CAST(strftime('%s', ?, 'utc') AS INTEGER)",
+            [text],
+            |row| row.get(0),
+        )?;
+        seconds
+            .filter(|_| text.starts_with(|c: char| c.is_ascii_digit()))
+            .map(|seconds| seconds * 1_000)
+            .ok_or_else(|| {
+                SpoolError::Io(format!(
+                    "'{text}' is not a time: write 2026-11-20 or '2026-11-20 18:30'"
+                ))
+            })
+    }
+
+    /// One failed event is dropped for good. Whether it was there.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn drop_failed(&mut self, id: u64, at: u64) -> Result<bool, SpoolError> {
+        let changed = self.db.execute(
+            "UPDATE event SET state = 3, reason = 'dropped by the operator; was: ' || coalesce(reason, ''), settled = ?2 WHERE id = ?1 AND state = 2",
+            params![number(id), number(at)],
+        )?;
+        Ok(changed > 0)
+    }
+
+    /// A value that outlives the process.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn meta(&self, name: &str) -> Result<Option<String>, SpoolError> {
+        Ok(self
+            .db
+            .query_row("SELECT value FROM meta WHERE name = ?", [name], |row| row.get(0))
+            .optional()?)
+    }
+
+    /// Sets a value that outlives the process.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_meta(&self, name: &str, value: &str) -> Result<(), SpoolError> {
+        self.db.execute(
+            "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+            [name, value],
+        )?;
+        Ok(())
+    }
+
+    /// Folds the log into the file, so that one file is left behind.
+    pub fn close(self) {
+        // Closing does the checkpoint; an error here loses nothing, because the log stays.
+        let _ = self.db.close();
+    }
+
+    fn ids(&self, query: &str, params: impl rusqlite::Params) -> Result<Vec<i64>, SpoolError> {
+        let mut statement = self.db.prepare_cached(query)?;
+        let rows = statement.query_map(params, |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn renumber(&mut self, ids: &[i64]) -> Result<usize, SpoolError> {
+        let first = self.next_id;
+        let transaction = self.db.transaction()?;
+        for (offset, id) in ids.iter().enumerate() {
+            transaction
+                .prepare_cached("UPDATE event SET id = ?2, state = 0, attempts = 0, reason = NULL, settled = NULL WHERE id = ?1")?
+                .execute(params![id, number(first + offset as u64)])?;
+        }
+        transaction.commit()?;
+        self.next_id = first + ids.len() as u64;
+        Ok(ids.len())
+    }
+}
+
+/// Tells SQLite the limit; returns how many pages may be filled, and the length of the log from which on it is to be
+/// copied. Of the limit an eighth is for the log, which lies beside the file, and an eighth stays free, so that events
+/// can still be settled when no new ones are accepted.
+fn set_limits(db: &Connection, max_bytes: u64) -> Result<(i64, u64), SpoolError> {
+    let page_size: i64 = db.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let pages = i64::try_from(max_bytes).unwrap_or(i64::MAX) / page_size.max(512);
+    // Each time that the log begins anew, SQLite waits for the disk in the writer's thread, and must: old frames behind a new
+    // header would damage the file in a power cut (wal.c, `syncHeader`). A long log makes that rare.
+    let log_pages = (pages / 32).clamp(8, 8_000);
+    // The syncer copies the log; where the disk holds it up, the writer does it before the log outgrows its part.
+    db.pragma_update(None, "wal_autocheckpoint", log_pages * 4)?;
+    // A log that begins anew is cut to what is in it: its length then says whether it is to be copied again.
+    db.pragma_update(None, "journal_size_limit", 0)?;
+    // A file that is larger already keeps its size: SQLite answers with the limit that holds.
+    let most: i64 =
+        db.pragma_update_and_check(None, "max_page_count", pages - pages / 8, |row| row.get(0))?;
+    Ok(((pages - pages / 4).min(most), unsigned(log_pages * page_size)))
+}
+
+/// The log beside a database.
+pub(super) fn log_of(database: &Path) -> PathBuf {
+    with_suffix(database, "-wal")
+}
+
+fn parcel(row: &Row<'_>) -> rusqlite::Result<Parcel> {
+    let kind: String = row.get(2)?;
+    let kind = Kind::from_word(&kind).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(
+            2,
+            rusqlite::types::Type::Text,
+            format!("'{kind}' is no kind of event").into(),
+        )
+    })?;
+    Ok(Parcel {
+        id: unsigned(row.get(0)?),
+        accepted: unsigned(row.get(5)?),
+        born: 0,
+        attempts: row.get(6)?,
+        draft: Draft {
+            callid: row.get(1)?,
+            kind,
+            ext: row.get(3)?,
+            body: row.get(4)?,
+        },
+    })
+}
+
+/// Opens or makes a file that its owner alone can read.
+fn private(path: &Path) -> Result<File, SpoolError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// SQLite's integers are signed; numbers and times here never reach that far.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

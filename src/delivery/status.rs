@@ -1,0 +1,143 @@
+//! How the delivery stands, for `planfix show status` and its AMI action.
+
+use std::time::Duration;
+
+use crate::core::gate::{Condition, Millis};
+
+/// How much room the spool has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Room {
+    /// Everything is accepted.
+    #[default]
+    Ample = 0,
+    /// New popups are refused, ends of calls are accepted.
+    Tight = 1,
+    /// Nothing is accepted.
+    Full = 2,
+}
+
+impl From<u8> for Room {
+    fn from(value: u8) -> Self {
+        match value {
+            0 => Self::Ample,
+            1 => Self::Tight,
+            _ => Self::Full,
+        }
+    }
+}
+
+/// A snapshot. Moments are on the clock that never goes back unless they say otherwise; `now` and `wall` are when it
+/// was read, so that ages are right however long ago the dispatcher wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// When this was read, steady.
+    pub now: Millis,
+    /// When this was read, wall clock.
+    pub wall: u64,
+    /// How the CRM stands.
+    pub condition: Condition,
+    /// Since when.
+    pub condition_since: Millis,
+    /// When the CRM last acknowledged something; `None` when it has not since the start.
+    pub last_good: Option<Millis>,
+    /// Why the CRM is out of reach.
+    pub reason: String,
+    /// What the operator can do about it.
+    pub cure: String,
+    /// When the next try goes while it is out of reach.
+    pub next_try: Option<Millis>,
+    /// Whether the operator paused delivery.
+    pub paused: bool,
+    /// Requests that wait, those under way included.
+    pub pending: u64,
+    /// Requests under way.
+    pub under_way: usize,
+    /// When the oldest of them was accepted, wall clock.
+    pub oldest: Option<u64>,
+    /// Requests in the failed list.
+    pub failed: u64,
+    /// Delivered since the module was loaded.
+    pub delivered: u64,
+    /// Popups given up because they were stale.
+    pub dropped_stale: u64,
+    /// Popups given up because their call's card was never shown.
+    pub dropped_unshown: u64,
+    /// Events that were refused, because the spool was full or the disk stalled.
+    pub refused: u64,
+    /// Calls of the function that the dispatcher has not taken up yet.
+    pub inbox: usize,
+    /// Workers.
+    pub workers: usize,
+    /// Panics that were caught in the workers and the dispatcher.
+    pub panics: u64,
+    /// Where the spool lies; empty while it is being opened.
+    pub spool: String,
+    /// Bytes of the spool's files.
+    pub spool_bytes: u64,
+    /// The spool's limit in bytes.
+    pub spool_limit: u64,
+    /// How much room there is.
+    pub room: Room,
+    /// Why the spool cannot be written; empty when it can.
+    pub spool_trouble: String,
+    /// The slowest group commit so far: until the events survive the end of the process.
+    pub slowest_commit: Duration,
+    /// The slowest confirmation by the disk so far: until they survive a power cut.
+    pub slowest_sync: Duration,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            now: 0,
+            wall: 0,
+            condition: Condition::Open,
+            condition_since: 0,
+            last_good: None,
+            reason: String::new(),
+            cure: String::new(),
+            next_try: None,
+            paused: false,
+            pending: 0,
+            under_way: 0,
+            oldest: None,
+            failed: 0,
+            delivered: 0,
+            dropped_stale: 0,
+            dropped_unshown: 0,
+            refused: 0,
+            inbox: 0,
+            workers: 0,
+            panics: 0,
+            spool: String::new(),
+            spool_bytes: 0,
+            spool_limit: 0,
+            room: Room::Ample,
+            spool_trouble: String::new(),
+            slowest_commit: Duration::ZERO,
+            slowest_sync: Duration::ZERO,
+        }
+    }
+}
+
+impl Status {
+    /// Time since a steady moment.
+    #[must_use]
+    pub fn since(&self, moment: Millis) -> Duration {
+        Duration::from_millis(self.now.saturating_sub(moment))
+    }
+
+    /// Time until a steady moment.
+    #[must_use]
+    pub fn until(&self, moment: Millis) -> Duration {
+        Duration::from_millis(moment.saturating_sub(self.now))
+    }
+
+    /// Age of the oldest request that waits.
+    #[must_use]
+    pub fn oldest_age(&self) -> Option<Duration> {
+        self.oldest
+            .map(|accepted| Duration::from_millis(self.wall.saturating_sub(accepted)))
+    }
+}

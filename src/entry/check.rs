@@ -1,0 +1,132 @@
+//! `planfix check`: each item passes or fails, and a failure names its cure.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use super::state::State;
+use super::threads::AsteriskThreads;
+use crate::ast::{config, paths};
+use crate::core::settings::Settings;
+use crate::delivery::Delivery;
+use crate::delivery::checks::{Item, check_crm, check_spool, longest};
+use crate::delivery::threads::Threads;
+
+/// Runs every check. The network is asked on a thread of its own; whoever waits here waits for a bounded time.
+pub(super) fn run(state: &State) -> Vec<Item> {
+    let mut items = vec![configuration(state)];
+    items.push(permissions());
+    match (&state.settings, &state.delivery) {
+        (Some(settings), Some(delivery)) => items.extend(in_background(settings, delivery)),
+        _ => items.push(Item::skipped("Planfix, spool", "the module is disabled")),
+    }
+    items.push(http_server());
+    items
+}
+
+fn configuration(state: &State) -> Item {
+    let name = "planfix.conf";
+    match (state.problems.as_slice(), &state.settings) {
+        ([], Some(settings)) if settings.enabled => Item::pass(name, "read without a problem"),
+        ([], _) => Item::fail(
+            name,
+            "enabled = no",
+            "set enabled = yes in [general] and run 'module reload res_planfix.so'",
+        ),
+        (problems, _) => {
+            let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Item::fail(
+                name,
+                &text.join("; "),
+                "mend these lines and run 'module reload res_planfix.so'",
+            )
+        }
+    }
+}
+
+/// The file holds keys.
+fn permissions() -> Item {
+    let path = paths::config_dir().join("planfix.conf");
+    let name = "File permissions";
+    match std::fs::metadata(&path) {
+        Ok(meta) if meta.permissions().mode() & 0o007 != 0 => Item::fail(
+            name,
+            &format!(
+                "{} holds the keys and everybody on this machine can read it",
+                path.display()
+            ),
+            &format!("run 'chmod o-rwx {}'", path.display()),
+        ),
+        Ok(_) => Item::pass(name, "planfix.conf is not open to everybody"),
+        Err(error) => Item::fail(
+            name,
+            &format!("{}: {error}", path.display()),
+            "copy planfix.conf.sample there",
+        ),
+    }
+}
+
+fn in_background(settings: &Arc<Settings>, delivery: &Arc<Delivery>) -> Vec<Item> {
+    let (sender, receiver) = mpsc::channel();
+    let (background_settings, background_delivery) = (Arc::clone(settings), Arc::clone(delivery));
+    let body = Box::new(move || {
+        for item in check_crm(&background_settings, &background_delivery) {
+            let _ = sender.send(item);
+        }
+        for item in check_spool(&background_settings.delivery, &background_delivery) {
+            let _ = sender.send(item);
+        }
+    });
+    if let Err(error) = AsteriskThreads.spawn("planfix/check", body) {
+        return vec![Item::fail(
+            "Planfix, spool",
+            &format!("no thread could be started: {error}"),
+            "look at the system's limits",
+        )];
+    }
+    let until = std::time::Instant::now() + longest(&settings.delivery);
+    let mut items = Vec::new();
+    loop {
+        match receiver.recv_timeout(until.saturating_duration_since(std::time::Instant::now())) {
+            Ok(item) => items.push(item),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return items,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                items.push(Item::fail(
+                    "Planfix, spool",
+                    "no answer in time",
+                    "check the network, the name servers and the disk",
+                ));
+                return items;
+            }
+        }
+    }
+}
+
+/// Planfix reaches the PBX through Asterisk's own HTTP server.
+fn http_server() -> Item {
+    let name = "HTTP server";
+    let cure = "set enabled = yes in [general] of http.conf and run 'module reload http'; calls from Planfix need it";
+    let config::Loaded::Entries(entries) = config::load(c"http.conf") else {
+        return Item::fail(name, "http.conf is missing or cannot be read", cure);
+    };
+    let option = |name: &str| {
+        entries
+            .iter()
+            .rev()
+            .find(|entry| entry.section == "general" && entry.name == name)
+            .map(|entry| entry.value.as_str())
+    };
+    let on = |value: Option<&str>| {
+        value.is_some_and(|value| {
+            ["yes", "true", "y", "t", "1", "on"].contains(&value.to_ascii_lowercase().as_str())
+        })
+    };
+    if on(option("enabled")) || on(option("tlsenable")) {
+        Item::pass(
+            name,
+            &format!("on, at {}", option("bindaddr").unwrap_or("every address")),
+        )
+    } else {
+        Item::fail(name, "off", cure)
+    }
+}

@@ -1,0 +1,345 @@
+//! The `planfix …` commands.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::state;
+use super::{check, report};
+use crate::ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
+use crate::ast::registration::RegistrationError;
+use crate::core::table::{Column, WIDTH, fields, lines, wrap};
+use crate::delivery::Delivery;
+use crate::delivery::question::{Answer, Question};
+use crate::delivery::spool::Replay;
+
+/// Longest wait for an answer: the spool's thread answers between two commits.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Longest wait for a completion: whoever presses the key notices more.
+const COMPLETION: Duration = Duration::from_millis(200);
+/// Rows of a list.
+const ROWS: usize = 50;
+
+pub(super) fn register() -> Result<Vec<CommandRegistration>, RegistrationError> {
+    Ok(vec![
+        CommandRegistration::new::<ShowStatus>()?,
+        CommandRegistration::new::<ShowQueue>()?,
+        CommandRegistration::new::<ShowFailed>()?,
+        CommandRegistration::new::<Check>()?,
+        CommandRegistration::new::<Retry>()?,
+        CommandRegistration::new::<DropFailed>()?,
+        CommandRegistration::new::<ReplayDelivered>()?,
+        CommandRegistration::new::<Pause>()?,
+        CommandRegistration::new::<Resume>()?,
+    ])
+}
+
+/// The delivery, or a line that says why there is none.
+fn delivery(out: &mut Out) -> Option<Arc<Delivery>> {
+    let delivery = state::current().and_then(|state| state.delivery.clone());
+    if delivery.is_none() {
+        out.line("The module is disabled: see 'planfix check'.");
+    }
+    delivery
+}
+
+/// Asks, and says why there is no answer.
+fn ask(out: &mut Out, question: Question) -> Option<Answer> {
+    match delivery(out)?.ask(question, ANSWER) {
+        Some(Answer::Failed(sentence)) => {
+            out.line(&format!("That was not possible: {sentence}."));
+            None
+        }
+        Some(answer) => Some(answer),
+        None => {
+            out.line("The spool does not answer: the disk may stall. See 'planfix show status'.");
+            None
+        }
+    }
+}
+
+fn outcome(done: Option<()>) -> Outcome {
+    done.map_or(Outcome::Failure, |()| Outcome::Success)
+}
+
+/// What can be completed to: texts for an empty question, none when the spool does not answer at once.
+fn candidates(question: Question, text: impl Fn(&crate::delivery::spool::Listed) -> String) -> Vec<String> {
+    let answer = state::current().and_then(|state| state.delivery.as_ref()?.ask(question, COMPLETION));
+    match answer {
+        Some(Answer::Events { rows, .. }) => {
+            let mut texts: Vec<String> = rows.iter().map(text).collect();
+            texts.dedup();
+            texts
+        }
+        _ => Vec::new(),
+    }
+}
+
+struct ShowStatus;
+
+impl Command for ShowStatus {
+    const COMMAND: &'static CStr = c"planfix show status";
+    const SUMMARY: &'static CStr = c"Show how the connection to Planfix stands";
+    const USAGE: &'static CStr = c"Usage: planfix show status\n       Shows versions, the CRM's state, the queue, counters and the spool.\n";
+
+    fn run(args: &[&str], out: &mut Out) -> Outcome {
+        if !args.is_empty() {
+            return Outcome::ShowUsage;
+        }
+        let Some(state) = state::current() else {
+            return Outcome::Failure;
+        };
+        let rows: Vec<(&str, String)> = report::rows(&state)
+            .into_iter()
+            .map(|(label, _, value)| (label, value))
+            .collect();
+        for line in fields(&rows) {
+            out.line(&line);
+        }
+        Outcome::Success
+    }
+}
+
+/// The list of pending or failed events.
+fn list(out: &mut Out, question: Question, nothing: &str) -> Option<()> {
+    let Answer::Events { rows, total } = ask(out, question)? else {
+        return None;
+    };
+    if rows.is_empty() {
+        out.line(nothing);
+        return Some(());
+    }
+    let columns = [
+        Column::number("Id"),
+        Column::text("Accepted"),
+        Column::text("Event"),
+        Column::text("Ext"),
+        Column::number("Tries"),
+        Column::stretch("Call"),
+    ];
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            vec![
+                row.id.to_string(),
+                row.accepted.get(5..).unwrap_or(&row.accepted).to_owned(),
+                row.kind.clone(),
+                row.ext.clone(),
+                row.attempts.to_string(),
+                row.callid.clone(),
+            ]
+        })
+        .collect();
+    let mut lines = lines(&columns, &cells).into_iter();
+    out.line(&lines.next().unwrap_or_default());
+    for (line, row) in lines.zip(&rows) {
+        out.line(&line);
+        // A reason is a sentence: it has lines of its own, so that neither it nor the call is cut.
+        if !row.reason.is_empty() {
+            for line in wrap(&row.reason, WIDTH - 6) {
+                out.line(&format!("      {line}"));
+            }
+        }
+    }
+    if total > rows.len() as u64 {
+        out.line(&format!("… {} of {total} are shown.", rows.len()));
+    }
+    Some(())
+}
+
+struct ShowQueue;
+
+impl Command for ShowQueue {
+    const COMMAND: &'static CStr = c"planfix show queue";
+    const SUMMARY: &'static CStr = c"Show the requests that wait for Planfix";
+    const USAGE: &'static CStr = c"Usage: planfix show queue\n       Lists the oldest requests that wait, how often each was tried and why it failed.\n";
+
+    fn run(args: &[&str], out: &mut Out) -> Outcome {
+        if !args.is_empty() {
+            return Outcome::ShowUsage;
+        }
+        outcome(list(out, Question::Queue { limit: ROWS }, "Nothing waits."))
+    }
+}
+
+struct ShowFailed;
+
+impl Command for ShowFailed {
+    const COMMAND: &'static CStr = c"planfix show failed";
+    const SUMMARY: &'static CStr = c"Show the requests that Planfix does not accept";
+    const USAGE: &'static CStr = c"Usage: planfix show failed\n       Lists the latest requests that Planfix refused, with its reason.\n       See also: planfix retry, planfix drop.\n";
+
+    fn run(args: &[&str], out: &mut Out) -> Outcome {
+        if !args.is_empty() {
+            return Outcome::ShowUsage;
+        }
+        outcome(list(out, Question::Failed { limit: ROWS }, "Nothing has failed."))
+    }
+}
+
+struct Check;
+
+impl Command for Check {
+    const COMMAND: &'static CStr = c"planfix check";
+    const SUMMARY: &'static CStr = c"Check the set-up, from planfix.conf to Planfix";
+    const USAGE: &'static CStr = c"Usage: planfix check\n       Checks the configuration, the connection, both keys, the spool and the disk,\n       and says how to mend what is wrong.\n";
+
+    fn run(args: &[&str], out: &mut Out) -> Outcome {
+        if !args.is_empty() {
+            return Outcome::ShowUsage;
+        }
+        let Some(state) = state::current() else {
+            return Outcome::Failure;
+        };
+        let items = check::run(&state);
+        let faults = items.iter().filter(|item| item.is_fault()).count();
+        for item in &items {
+            for line in item.lines() {
+                out.line(&line);
+            }
+        }
+        out.line(&match faults {
+            0 => "Everything is in order.".to_owned(),
+            1 => "One item needs mending.".to_owned(),
+            _ => format!("{faults} items need mending."),
+        });
+        Outcome::Success
+    }
+}
+
+struct Retry;
+
+impl Command for Retry {
+    const COMMAND: &'static CStr = c"planfix retry";
+    const SUMMARY: &'static CStr = c"Send failed requests again";
+    const USAGE: &'static CStr = c"Usage: planfix retry <id>|all\n       Puts a failed request, or all of them, back into the queue.\n";
+
+    fn complete(at: &Completion<'_>) -> Vec<String> {
+        if at.position > 0 {
+            return Vec::new();
+        }
+        let mut texts = candidates(Question::Failed { limit: ROWS }, |row| row.id.to_string());
+        texts.push("all".to_owned());
+        texts
+    }
+
+    fn run(args: &[&str], out: &mut Out) -> Outcome {
+        let id = match args {
+            ["all"] => None,
+            [id] => match id.parse() {
+                Ok(id) => Some(id),
+                Err(_) => return Outcome::ShowUsage,
+            },
+            _ => return Outcome::ShowUsage,
+        };
+        outcome(ask(out, Question::Retry(id)).map(|answer| {
+            if let Answer::Count(count) = answer {
+                out.line(&match (count, id) {
+                    (0, Some(id)) => format!("There is no failed request {id}: see 'planfix show failed'."),
+                    (0, None) => "Nothing has failed.".to_owned(),
+                    (1, _) => "One request waits again.".to_owned(),
+                    _ => format!("{count} requests wait again."),
+                });
+            }
+        }))
+    }
+}
+
+struct DropFailed;
+
+impl Command for DropFailed {
+    const COMMAND: &'static CStr = c"planfix drop";
+    const SUMMARY: &'static CStr = c"Give a failed request up";
+    const USAGE: &'static CStr =
+        c"Usage: planfix drop <id>\n       Takes a failed request out of the list for good.\n";
+
+    fn complete(at: &Completion<'_>) -> Vec<String> {
+        if at.position > 0 {
+            return Vec::new();
+        }
+        candidates(Question::Failed { limit: ROWS }, |row| row.id.to_string())
+    }
+
+    fn run(args: &[&str], out: &mut Out) -> Outcome {
+        let [id] = args else { return Outcome::ShowUsage };
+        let Ok(id) = id.parse() else {
+            return Outcome::ShowUsage;
+        };
+        outcome(ask(out, Question::Drop(id)).map(|answer| {
+            out.line(&match answer {
+                Answer::Count(0) => format!("There is no failed request {id}: see 'planfix show failed'."),
+                _ => format!("Request {id} was dropped."),
+            });
+        }))
+    }
+}
+
+struct ReplayDelivered;
+
+impl Command for ReplayDelivered {
+    const COMMAND: &'static CStr = c"planfix replay";
+    const SUMMARY: &'static CStr = c"Send delivered requests again";
+    const USAGE: &'static CStr = c"Usage: planfix replay <callid>\n       planfix replay <from> <to>\n       Sends what was delivered once more: the requests of a call, or those accepted\n       from one local time until another, such as 2026-11-20 or \"2026-11-20 18:30\".\n       Cards are not shown again when they are stale; ends of calls and links are sent.\n";
+
+    fn complete(at: &Completion<'_>) -> Vec<String> {
+        if at.position > 0 {
+            return Vec::new();
+        }
+        candidates(Question::Delivered { limit: ROWS }, |row| row.callid.clone())
+    }
+
+    fn run(args: &[&str], out: &mut Out) -> Outcome {
+        let what = match args {
+            [callid] => Replay::Call((*callid).to_owned()),
+            [from, to] => Replay::Between((*from).to_owned(), (*to).to_owned()),
+            _ => return Outcome::ShowUsage,
+        };
+        outcome(ask(out, Question::Replay(what)).map(|answer| {
+            if let Answer::Count(count) = answer {
+                out.line(&match count {
+                    0 => "No such delivered request is kept; see keep_delivered in planfix.conf.".to_owned(),
+                    1 => "One request is sent again.".to_owned(),
+                    _ => format!("{count} requests are sent again."),
+                });
+            }
+        }))
+    }
+}
+
+fn pause(out: &mut Out, paused: bool, done: &str) -> Outcome {
+    outcome(ask(out, Question::Pause(paused)).map(|_| out.line(done)))
+}
+
+struct Pause;
+
+impl Command for Pause {
+    const COMMAND: &'static CStr = c"planfix pause";
+    const SUMMARY: &'static CStr = c"Stop sending to Planfix for now";
+    const USAGE: &'static CStr = c"Usage: planfix pause\n       Events are still accepted and kept; 'planfix resume' sends them. A pause outlives a restart.\n";
+
+    fn run(args: &[&str], out: &mut Out) -> Outcome {
+        if !args.is_empty() {
+            return Outcome::ShowUsage;
+        }
+        pause(
+            out,
+            true,
+            "Delivery is paused. Events are kept until 'planfix resume'.",
+        )
+    }
+}
+
+struct Resume;
+
+impl Command for Resume {
+    const COMMAND: &'static CStr = c"planfix resume";
+    const SUMMARY: &'static CStr = c"Go on sending to Planfix";
+    const USAGE: &'static CStr = c"Usage: planfix resume\n       Ends a pause and tries at once.\n";
+
+    fn run(args: &[&str], out: &mut Out) -> Outcome {
+        if !args.is_empty() {
+            return Outcome::ShowUsage;
+        }
+        pause(out, false, "Delivery goes on.")
+    }
+}

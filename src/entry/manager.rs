@@ -1,0 +1,120 @@
+//! The AMI list actions: what the `show` commands show.
+
+use std::ffi::CStr;
+use std::time::Duration;
+
+use super::{report, state};
+use crate::ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
+use crate::ast::registration::RegistrationError;
+use crate::delivery::question::{Answer, Question};
+
+/// Longest wait for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Rows of a list unless the action's Limit says otherwise, and at most.
+const ROWS: usize = 100;
+const MOST_ROWS: usize = 1_000;
+
+pub(super) fn register() -> Result<Vec<ActionRegistration>, RegistrationError> {
+    Ok(vec![
+        ActionRegistration::new::<ShowStatus>()?,
+        ActionRegistration::new::<ShowQueue>()?,
+        ActionRegistration::new::<ShowFailed>()?,
+    ])
+}
+
+struct ShowStatus;
+
+impl Action for ShowStatus {
+    const NAME: &'static CStr = c"PlanfixShowStatus";
+    const AUTHORITY: Authority = Authority::REPORTING;
+
+    fn run(_: &Request<'_>, reply: Reply<'_>) {
+        let Some(state) = state::current() else {
+            return reply.error("The module is being unloaded");
+        };
+        let rows = report::rows(&state);
+        let fields: Vec<(&str, &str)> = rows
+            .iter()
+            .map(|(_, header, value)| (*header, value.as_str()))
+            .collect();
+        reply
+            .list("The status follows", "PlanfixShowStatusComplete")
+            .event("PlanfixStatus", &fields);
+    }
+}
+
+struct ShowQueue;
+
+impl Action for ShowQueue {
+    const NAME: &'static CStr = c"PlanfixShowQueue";
+    const AUTHORITY: Authority = Authority::REPORTING;
+
+    fn run(request: &Request<'_>, reply: Reply<'_>) {
+        list(
+            request,
+            reply,
+            |limit| Question::Queue { limit },
+            "PlanfixQueueEntry",
+            "PlanfixShowQueueComplete",
+        );
+    }
+}
+
+struct ShowFailed;
+
+impl Action for ShowFailed {
+    const NAME: &'static CStr = c"PlanfixShowFailed";
+    const AUTHORITY: Authority = Authority::REPORTING;
+
+    fn run(request: &Request<'_>, reply: Reply<'_>) {
+        list(
+            request,
+            reply,
+            |limit| Question::Failed { limit },
+            "PlanfixFailedEntry",
+            "PlanfixShowFailedComplete",
+        );
+    }
+}
+
+fn list(
+    request: &Request<'_>,
+    reply: Reply<'_>,
+    question: impl Fn(usize) -> Question,
+    entry: &str,
+    complete: &str,
+) {
+    let limit = match request.header(c"Limit") {
+        None => ROWS,
+        Some(text) => match text.parse() {
+            Ok(limit) if (1..=MOST_ROWS).contains(&limit) => limit,
+            _ => return reply.error("Limit must be a number from 1 to 1000"),
+        },
+    };
+    let Some(delivery) = state::current().and_then(|state| state.delivery.clone()) else {
+        return reply.error("The module is disabled: see the command 'planfix check'");
+    };
+    match delivery.ask(question(limit), ANSWER) {
+        Some(Answer::Events { rows, total }) => {
+            let total = total.to_string();
+            let mut list = reply.list("The list follows", complete);
+            for row in rows {
+                list.event(
+                    entry,
+                    &[
+                        ("Id", &row.id.to_string()),
+                        ("Accepted", &row.accepted),
+                        ("PlanfixEvent", &row.kind),
+                        ("Exten", &row.ext),
+                        ("CallId", &row.callid),
+                        ("Attempts", &row.attempts.to_string()),
+                        ("Reason", &row.reason),
+                        ("Total", &total),
+                    ],
+                );
+            }
+        }
+        Some(Answer::Failed(sentence)) => reply.error(&sentence),
+        _ => reply.error("The spool does not answer: the disk may stall"),
+    }
+}

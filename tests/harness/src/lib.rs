@@ -1,0 +1,30 @@
+//! A private Asterisk, SIP phones and the stand-in CRM as guards: what a test, the demo or a benchmark starts is
+//! gone when its value is dropped, and also when the program that started it is killed.
+//!
+//! Invariants:
+//! - nothing outside of a scratch folder is written, so any number of instances run side by side without root;
+//! - every wait has a bound, and what was waited for is named in the error;
+//! - ports are free ones of the loopback network; phones live on 127.0.0.1, the trunk on 127.0.0.2.
+
+mod ami;
+mod asterisk;
+mod configuration;
+mod poll;
+mod port;
+mod process;
+mod sandbox;
+mod sipp;
+mod stage;
+mod version;
+mod workspace;
+
+pub use ami::{Ami, Message, Reply};
+pub use asterisk::{Asterisk, Builder};
+pub use poll::until;
+pub use port::{free_tcp_port, free_udp_port};
+pub use process::{Process, Task};
+pub use sandbox::Sandbox;
+pub use sipp::{Outcome, Sipp, SippRun};
+pub use stage::{Plan, Stage, event, field, is_taken_in};
+pub use version::Version;
+pub use workspace::{module_path, target_binary, workspace_root};

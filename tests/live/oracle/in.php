@@ -1,0 +1,6 @@
+<?php
+// What planfix-in.php tells: phone, ext, callid.
+require __DIR__ . '/request.php';
+
+[, $phone, $ext, $callid] = $argv;
+event('INCOMING', $phone, $ext, $callid);

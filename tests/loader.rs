@@ -1,0 +1,784 @@
+//! The module in a host that is not Asterisk: opened, loaded, called with hostile arguments, unloaded,
+//! closed, and the host's threads ended afterwards, three times over, as no live test could look at it.
+//!
+//! Two modules go through it: the one that is shipped, and a scratch module over the same safe floor
+//! (`tests/loader/scratch.rs`) that has what is not shipped, doors to a panic. The host is
+//! `tests/loader/host.c`.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+use std::{env, fs};
+
+use tempfile::TempDir;
+
+/// How long the host may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MAJOR: &str = env!("PLANFIX_ASTERISK_MAJOR");
+const ROUNDS: usize = 3;
+
+fn compiler() -> Command {
+    Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()))
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A folder for what is built here, apart for each version and run.
+fn workshop() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("loader-{MAJOR}"));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    })
+}
+
+/// The fake host.
+fn host() -> &'static Path {
+    static HOST: OnceLock<PathBuf> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let host = workshop().join("host");
+        let mut command = compiler();
+        command
+            .args([
+                "-std=gnu11",
+                "-g",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-rdynamic",
+                "-DAST_MODULE=\"res_planfix\"",
+            ])
+            .arg("-DAST_MODULE_SELF_SYM=__internal_res_planfix_self")
+            .arg(format!("-DPLANFIX_ASTERISK_MAJOR={MAJOR}"));
+        // A system folder is searched anyway.
+        if !matches!(
+            env!("PLANFIX_ASTERISK_HEADERS"),
+            "/usr/include" | "/usr/local/include"
+        ) {
+            command.args(["-isystem", env!("PLANFIX_ASTERISK_HEADERS")]);
+        }
+        run(command
+            .arg("tests/loader/host.c")
+            .args(["-pthread", "-ldl", "-o"])
+            .arg(&host));
+        host
+    })
+}
+
+/// Where cargo puts this package's libraries for its tests.
+fn built() -> PathBuf {
+    env::current_exe().unwrap().parent().unwrap().to_owned()
+}
+
+/// The scratch module, linked as the shipped one is (`build.rs`).
+fn scratch() -> &'static Path {
+    static MODULE: OnceLock<PathBuf> = OnceLock::new();
+    MODULE.get_or_init(|| {
+        // `cargo test --test loader` builds no examples.
+        let target = built().ancestors().nth(2).unwrap().to_owned();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--example", "loader_scratch"]);
+        if built().parent().unwrap().ends_with("release") {
+            cargo.arg("--release");
+        }
+        // Build scripts of dependencies look at what cargo tells this test about its package, and would all
+        // run anew.
+        let about_the_package = |name: &str| {
+            name == "OUT_DIR" || name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        };
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(about_the_package)) {
+            cargo.env_remove(name);
+        }
+        run(cargo.env("CARGO_TARGET_DIR", target));
+        let (module, exports) = (workshop().join("scratch.so"), workshop().join("exports"));
+        fs::write(&exports, "{ global: res_planfix_*; local: *; };\n").unwrap();
+        run(compiler()
+            .args(["-shared", "-Wl,-z,nodelete", "-Wl,--gc-sections", "-o"])
+            .arg(&module)
+            .arg(env!("PLANFIX_SHIM"))
+            .arg(built().parent().unwrap().join("examples/libloader_scratch.a"))
+            .arg(format!("-Wl,--version-script={}", exports.display()))
+            .args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-lc"]));
+        module
+    })
+}
+
+/// The module that is shipped.
+fn shipped() -> PathBuf {
+    built().join("libres_planfix.so")
+}
+
+/// A host that is running. It ends with the value, also when an assertion fails.
+struct Host {
+    child: Child,
+    input: ChildStdin,
+    answers: Receiver<String>,
+    folder: TempDir,
+}
+
+impl Host {
+    fn start(configuration: Option<&str>) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut child = Command::new(host())
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (send, answers) = channel();
+        std::thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            let mut line = Vec::new();
+            while output.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
+                if send.send(text).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+        });
+        let mut host = Self {
+            child,
+            input,
+            answers,
+            folder,
+        };
+        if let Some(text) = configuration {
+            host.configure(text);
+        }
+        host.ask(&format!("version {MAJOR}.4.0 {MAJOR}0400"));
+        host
+    }
+
+    /// Gives one command and returns the lines it brought, each as a kind and a text. The host's own
+    /// complaints fail the test.
+    fn ask(&mut self, command: &str) -> Vec<(String, String)> {
+        writeln!(self.input, "{command}")
+            .and_then(|()| self.input.flush())
+            .unwrap_or_else(|error| {
+                panic!(
+                    "the host is gone before {command:?}: {error}, {:?}",
+                    self.child.wait()
+                );
+            });
+        let mut lines = Vec::new();
+        loop {
+            let line = self.answers.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+                let state = self.child.try_wait();
+                panic!("no answer to {command:?} after {lines:?}: {error}, {state:?}");
+            });
+            let (kind, text) = line.split_once(' ').unwrap_or((&line, ""));
+            match kind {
+                "." => return lines,
+                "error" => panic!("{command:?}: {text}; before that {lines:?}"),
+                _ => lines.push((kind.to_owned(), text.to_owned())),
+            }
+        }
+    }
+
+    /// The texts of one kind that a command brought.
+    fn texts(&mut self, command: &str, kind: &str) -> Vec<String> {
+        self.ask(command)
+            .into_iter()
+            .filter(|(found, _)| found == kind)
+            .map(|(_, text)| text)
+            .collect()
+    }
+
+    /// What the last line of that kind said.
+    fn last(&mut self, command: &str, kind: &str) -> String {
+        self.texts(command, kind)
+            .pop()
+            .unwrap_or_else(|| panic!("{command:?} brought no {kind}"))
+    }
+
+    /// Changes planfix.conf.
+    fn configure(&self, text: &str) {
+        fs::write(self.folder.path().join("planfix.conf"), text).unwrap();
+    }
+
+    fn returned(&mut self, command: &str) -> String {
+        self.last(command, "returned")
+    }
+
+    fn registered(&mut self) -> BTreeSet<String> {
+        self.ask("registered")
+            .into_iter()
+            .map(|(kind, name)| format!("{kind} {name}"))
+            .collect()
+    }
+
+    fn open(&mut self, module: &Path) {
+        let opened = self.last(&format!("open {}", module.display()), "opened");
+        assert!(opened.starts_with("res_planfix "), "{opened}");
+    }
+
+    /// Threads and descriptors at the moment.
+    fn held(&mut self) -> (String, String) {
+        (self.last("threads", "count"), self.last("files", "count"))
+    }
+
+    /// Unloads, closes and ends the thread that has been in the module: the image must outlive both.
+    fn part(&mut self) {
+        assert_eq!(self.returned("unload"), "0");
+        assert_eq!(self.registered(), BTreeSet::new());
+        assert_eq!(self.last("close", "closed"), "0 mapped 1");
+        self.ask("leave");
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may be gone already, which is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Function arguments that nobody should send.
+fn hostile_arguments() -> Vec<String> {
+    vec![
+        String::new(),
+        ",".repeat(4000),
+        "%s%n%s%n".to_owned(),
+        "\\x0aEvent: Forged\\x0d\\x0a".to_owned(),
+        "\\xff\\xfe\\xc3\\x28".to_owned(),
+        "\\x1b[31m\\x07".to_owned(),
+        "'\"`$(reboot)`${EVAL(x)}".to_owned(),
+        "x".repeat(60_000),
+    ]
+}
+
+fn exported(module: &Path) -> Vec<String> {
+    run(Command::new("nm")
+        .args(["-D", "--defined-only", "--format=posix"])
+        .arg(module))
+    .lines()
+    .map(|line| line.split(' ').next().unwrap().to_owned())
+    .collect()
+}
+
+#[test]
+fn the_module_exports_its_three_callbacks_and_nothing_else() {
+    for module in [scratch().to_owned(), shipped()] {
+        let mut names = exported(&module);
+        names.sort();
+        assert_eq!(
+            names,
+            ["res_planfix_load", "res_planfix_reload", "res_planfix_unload"],
+            "{}",
+            module.display()
+        );
+    }
+}
+
+#[test]
+fn a_module_comes_and_goes_three_times_and_leaves_nothing() {
+    let mut host = Host::start(Some("[general]\nenabled = yes ; as it is\n[planfix]\nurl = a\n"));
+    let mut before = None;
+    for round in 0..ROUNDS {
+        host.open(scratch());
+        let loaded = host.ask("load");
+        let logged = |text: &str| {
+            loaded
+                .iter()
+                .any(|(kind, line)| kind == "log" && line.contains(text))
+        };
+        assert!(
+            logged("[general] enabled=yes") && logged("at planfix.conf:2") && logged("[planfix] url=a"),
+            "{loaded:?}"
+        );
+        assert!(
+            !logged("a stranger's line") && !logged("A line for debug"),
+            "{loaded:?}"
+        );
+        assert!(
+            loaded.contains(&("returned".to_owned(), "0".to_owned())),
+            "{loaded:?}"
+        );
+        assert!(loaded.contains(&(
+            "event".to_owned(),
+            r"ScratchLoaded: Value: one\x5cr\x5cnEvent: Forged\x0d\x0a".to_owned()
+        )));
+        let names = [
+            "action ScratchList",
+            "at exit",
+            "command scratch show",
+            "function SCRATCH",
+            "object forward",
+            "object memory",
+            "object message type",
+            "object subscription",
+            "object topic",
+        ]
+        .map(str::to_owned);
+        assert_eq!(host.registered(), BTreeSet::from(names), "round {round}");
+        assert_eq!(host.returned("reload"), "0");
+        assert_eq!(host.returned("read SCRATCH none 16 fixed"), "0 QUEUED");
+        host.part();
+        let held = host.held();
+        assert_eq!(
+            *before.get_or_insert_with(|| held.clone()),
+            held,
+            "round {round}: threads and descriptors"
+        );
+    }
+}
+
+#[test]
+fn a_configuration_that_is_missing_broken_or_read_is_told_apart() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert!(host.texts("load", "log")[0].contains("planfix.conf is missing."));
+    host.configure("invalid\n");
+    assert!(host.texts("reload", "log")[0].contains("planfix.conf is invalid."));
+    host.configure("[planfix]\nurl = a\n[calls]\n[planfix]\nurl = b\n");
+    let lines = host.texts("reload", "log");
+    assert!(
+        lines[0].ends_with(r"[planfix] url=a at planfix.conf:2.\x0a"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].ends_with(r"[planfix] url=b at planfix.conf:5.\x0a"),
+        "{lines:?}"
+    );
+    host.part();
+}
+
+#[test]
+fn a_function_takes_any_argument_and_any_buffer() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    for argument in hostile_arguments() {
+        for (how, size) in [("none", 4096), ("channel", 1), ("locked", 16), ("none", 0)] {
+            let answer = host.returned(&format!("read SCRATCH {how} {size} {argument}"));
+            assert!(answer.starts_with("0 "), "{answer}");
+        }
+    }
+    assert_eq!(host.returned("read SCRATCH none 6 fixed"), "0 QUEUE");
+    assert_eq!(host.returned("read SCRATCH none 4 Яна"), "0 Я");
+    assert_eq!(host.returned("read SCRATCH none 16 unreadable"), "-1 ");
+    for how in ["channel", "locked"] {
+        let facts = host.returned(&format!("read SCRATCH {how} 200 facts"));
+        assert_eq!(
+            facts,
+            "0 PJSIP/101-00000001|101|from-internal||79001234567|false|-|-|true|true|"
+        );
+    }
+    host.part();
+}
+
+#[test]
+fn a_panic_stays_inside_whichever_way_it_was_provoked() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    for _ in 0..3 {
+        for how in ["none", "channel", "locked"] {
+            assert_eq!(host.returned(&format!("read SCRATCH {how} 16 panic")), "-1 ");
+        }
+        assert_eq!(host.returned("run scratch show panic"), "failure");
+        assert_eq!(host.texts("tab scratch show panic ", "candidate"), [""; 0]);
+        assert_eq!(host.returned("action Action: ScratchList|How: panic"), "0");
+        assert_eq!(
+            host.returned("action Action: ScratchList|How: panic in list"),
+            "0"
+        );
+    }
+    // One of the worker's, and in each round three of the function, one of the command, the completion, the
+    // action and the list.
+    assert_eq!(
+        host.texts("run scratch show status", "out")[0]
+            .split_once("panics ")
+            .unwrap()
+            .1,
+        r"22\x0a"
+    );
+    host.part();
+}
+
+#[test]
+fn a_panic_is_logged_with_its_place_and_a_flood_of_them_is_not() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    host.ask("load");
+    let first = host.last("read SCRATCH none 16 panic", "log");
+    assert!(first.starts_with("ERROR scratch.rs:"), "{first}");
+    assert!(
+        first.contains(r"a function's panic with %s and\x5cnanother line"),
+        "{first}"
+    );
+    assert_eq!(host.texts("read SCRATCH none 16 panic", "log"), [""; 0]);
+    host.part();
+}
+
+/// What the host's snapshot of that name says (`snapshot` in `tests/loader/host.c`).
+fn described(name: &str, state: &str) -> String {
+    format!(
+        "[{name} linkedid {name} technology accountcode caller-number caller-name ani rdnis dialed connected-number \
+         connected-name context exten application application-data - hangup-source {state} restricted=false cause=17 \
+         created=1600000000000001]"
+    )
+}
+
+const BRIDGE: &str = "(bridge-1 simple_bridge creator bridge-name channels=2 created=1600000001000002)";
+
+#[test]
+fn what_happens_to_calls_is_told_in_one_shape() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    let one = described("one", "Up");
+    let renumbered = one
+        .replace("caller-number", "another-number")
+        .replace("application-data -", "application-data bridge-1")
+        .replace("restricted=false", "restricted=true");
+    let stepped = one.replace(" application ", " another-application ");
+    let told = [
+        ("created", format!("ChannelCreated {one}")),
+        ("answered", format!("ChannelChanged state from Ring {one}")),
+        (
+            "renumbered",
+            format!("ChannelChanged caller,bridge from Up {renumbered}"),
+        ),
+        ("stepped", format!("ChannelChanged application from Up {stepped}")),
+        ("gone", format!("ChannelGone {one}")),
+        ("entered", format!("BridgeEntered {BRIDGE} {one} swapped=-")),
+        ("swapped", format!("BridgeEntered {BRIDGE} {one} swapped=two")),
+        ("left", format!("BridgeLeft {BRIDGE} {one}")),
+        ("dial", "Dial Begin - one -> two 101 - -".to_owned()),
+        ("ringing", "Dial Progress RINGING one -> two 101 - -".to_owned()),
+        (
+            "dial forwarded",
+            "Dial End BUSY - -> two 101 Local/102@phones one".to_owned(),
+        ),
+        (
+            "blind",
+            "BlindTransfer Success external=true one two bridge-1 102@context three".to_owned(),
+        ),
+        (
+            "attended",
+            "AttendedTransfer Failed external=false one two three four bridge-1 - Merged bridge-2".to_owned(),
+        ),
+        (
+            "attended to application",
+            "AttendedTransfer NotPermitted external=false one two three - bridge-1 - Application Queue"
+                .to_owned(),
+        ),
+        ("pickup", "Pickup one two".to_owned()),
+        ("hold", "Hold one jazz".to_owned()),
+        ("hold plain", "Hold one -".to_owned()),
+        ("unhold", "Unhold one".to_owned()),
+        ("parked", "Parking Retrieved one two PJSIP/101 lot 701".to_owned()),
+        ("variable", r"VariableSet one NAME=%s\x5cnvalue".to_owned()),
+    ];
+    for (kind, expected) in told {
+        let line = host.last(&format!("tell {kind}"), "log");
+        let (_, line) = line.split_once(": ").unwrap();
+        assert_eq!(line, format!(r"1700000000123456 {expected}\x0a"), "{kind}");
+    }
+    host.part();
+}
+
+#[test]
+fn what_is_no_news_of_a_call_is_not_told() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    let mut silent = vec!["unchanged", "gone twice", "global variable"];
+    if MAJOR == "16" {
+        silent.push("cleared");
+    }
+    for kind in silent {
+        assert_eq!(host.ask(&format!("tell {kind}")), [], "{kind}");
+    }
+    // Not even queued.
+    assert_eq!(
+        host.last("tell masquerade", "filtered"),
+        "ast_channel_masquerade_type"
+    );
+    host.part();
+}
+
+#[test]
+fn a_kind_of_message_that_stasis_conf_declines_is_named_and_the_others_are_told() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    host.ask("decline ast_channel_hold_type");
+    let loaded = host.texts("load", "log");
+    let warned: Vec<&String> = loaded
+        .iter()
+        .filter(|line| line.contains("declines messages"))
+        .collect();
+    let [line] = warned[..] else { panic!("{loaded:?}") };
+    assert!(
+        line.starts_with("WARNING ") && line.contains("ast_channel_hold_type"),
+        "{line}"
+    );
+    assert!(host.last("tell unhold", "log").contains("Unhold one"));
+    host.part();
+}
+
+#[test]
+fn channels_that_exist_are_told_first_and_can_be_asked_for() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    let running = format!(
+        "Running {} {BRIDGE}",
+        described("there", "Up").replace("application-data -", "application-data bridge-1")
+    );
+    let loaded = host.texts("load", "log");
+    let at = |text: &str| {
+        let found: Vec<usize> = (0..loaded.len())
+            .filter(|at| loaded[*at].contains(text))
+            .collect();
+        assert_eq!(found.len(), 1, "{text}: {loaded:?}");
+        found[0]
+    };
+    assert!(at(&running) < at(" CaughtUp"));
+    assert!(!loaded.iter().any(|line| line.contains("going")), "{loaded:?}");
+    let shown = host.texts("run scratch show running", "out");
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert!(shown[0].contains(&running), "{shown:?}");
+    host.part();
+}
+
+#[test]
+fn a_subscriber_that_panics_is_told_the_next_record() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    let line = host.last("tell panic", "log");
+    assert!(
+        line.contains("a subscriber's panic") && line.contains("a stasis record"),
+        "{line}"
+    );
+    assert!(host.last("tell unhold", "log").contains("Unhold one"));
+    host.part();
+}
+
+#[test]
+fn an_action_is_answered_once_and_nobody_forges_a_header() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    for how in ["ack", "error", "fields", "silent", "panic", "list"] {
+        let sent = host.texts(
+            &format!(
+                r"action Action: ScratchList|How: {how}|ActionID: 7\x0d\x0aEvent: Forged|Value: a\x0d\x0a%s"
+            ),
+            "ami",
+        );
+        let text = sent.concat().replace(r"\x0d\x0a", "\r\n");
+        assert!(text.ends_with("\r\n\r\n"), "{text}");
+        assert!(
+            !text
+                .lines()
+                .any(|line| line.starts_with("Event: Forged") || line.starts_with('%')),
+            "{text}"
+        );
+        assert!(
+            how != "fields" || text.contains("\r\nForged: a\\x5cr\\x5cnResponse: Error\r\n"),
+            "{text}"
+        );
+        assert!(how != "list" || text.contains("\r\nListItems: 2\r\n"), "{text}");
+    }
+    host.part();
+}
+
+#[test]
+fn a_command_completes_by_prefix_and_its_lines_stay_lines() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    assert_eq!(
+        host.texts("tab scratch show STAT", "candidate"),
+        ["status", "statistics"]
+    );
+    assert_eq!(
+        host.texts("tab scratch show ", "candidate"),
+        ["status", "statistics", "panic", "fail"]
+    );
+    let lines = host.texts(r"run scratch show status %s \xff", "out");
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[3], "Behind [\"%s\", \"\u{fffd}\"] %s%n \\x5cx1b[31m\\x0a");
+    assert_eq!(host.returned("run scratch show"), "usage");
+    assert_eq!(host.returned("run scratch show fail"), "failure");
+    host.part();
+}
+
+#[test]
+fn a_load_that_panics_leaves_nothing_and_the_next_one_works() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    assert_eq!(
+        host.returned("read SCRATCH none 16 panic in the next load"),
+        "0 AGREED"
+    );
+    assert_eq!(host.returned("unload"), "0");
+    let held = host.held();
+    // AST_MODULE_LOAD_DECLINE, never AST_MODULE_LOAD_FAILURE.
+    assert_eq!(host.returned("load"), "1");
+    assert_eq!(host.registered(), BTreeSet::new());
+    assert_eq!(host.held(), held);
+    assert_eq!(host.returned("load"), "0");
+    host.part();
+}
+
+#[test]
+fn a_module_for_another_asterisk_declines_and_names_both_versions() {
+    let other = if MAJOR == "16" { "22" } else { "16" };
+    for module in [scratch().to_owned(), shipped()] {
+        for (text, number) in [
+            (format!("{other}.28.0~dfsg"), format!("{other}2800")),
+            (format!("GIT-{other}-1a2b"), "999999".into()),
+        ] {
+            let mut host = Host::start(None);
+            host.ask(&format!("version {text} {number}"));
+            host.open(&module);
+            let answer = host.ask("load");
+            assert!(
+                answer.contains(&("returned".to_owned(), "1".to_owned())),
+                "{answer:?}"
+            );
+            let log: Vec<_> = answer.iter().filter(|(kind, _)| kind == "log").collect();
+            let [(_, line)] = log[..] else { panic!("{log:?}") };
+            assert!(
+                line.contains(&format!("Asterisk {MAJOR} ")) && line.contains(&text),
+                "{line}"
+            );
+            assert_eq!(host.registered(), BTreeSet::new());
+            assert_eq!(host.last("close", "closed"), "0 mapped 1");
+        }
+    }
+}
+
+/// A configuration with a CRM that refuses every connection: the discard port of this machine.
+const SHIPPED_CONFIGURATION: &str = "[general]\nenabled = yes\n[planfix]\nurl = http://127.0.0.1:9/tel/api\n\
+     token = loader-secret-1\npbx_token = loader-secret-2\n";
+
+#[test]
+fn the_shipped_module_comes_and_goes_three_times_and_leaves_nothing() {
+    let mut host = Host::start(Some(SHIPPED_CONFIGURATION));
+    let mut before = None;
+    for round in 0..ROUNDS {
+        host.open(&shipped());
+        assert_eq!(host.returned("load"), "0");
+        let names = host.registered();
+        for name in [
+            "function PLANFIX_EVENT",
+            "command planfix show status",
+            "action PlanfixShowStatus",
+        ] {
+            assert!(names.contains(name), "{names:?}");
+        }
+        let incoming = format!("read PLANFIX_EVENT channel 64 INCOMING,79001234567,101,call-{round}");
+        assert_eq!(host.returned(&incoming), "0 QUEUED");
+        assert_eq!(host.returned("run planfix show status"), "success");
+        assert_eq!(host.returned("action Action: PlanfixShowStatus|ActionID: 7"), "0");
+        assert_eq!(host.returned("reload"), "0");
+        host.configure("[planfix]\nurl = nonsense\n");
+        assert_ne!(host.returned("reload"), "0");
+        assert_eq!(
+            host.returned(&incoming.replace("INCOMING", "ACCEPTED")),
+            "0 QUEUED"
+        );
+        host.configure(SHIPPED_CONFIGURATION);
+        if round == 1 {
+            // An Asterisk that stops at once does not unload, and comes here instead.
+            host.ask("end");
+            assert_eq!(host.registered(), BTreeSet::from(["at exit".to_owned()]));
+        }
+        let said = format!("{:?}", host.ask("unload"));
+        assert!(!said.contains("loader-secret"), "{said}");
+        assert!(said.contains(r#"("returned", "0")"#), "{said}");
+        assert_eq!(host.registered(), BTreeSet::new());
+        assert_eq!(host.last("close", "closed"), "0 mapped 1");
+        host.ask("leave");
+        let held = host.held();
+        assert_eq!(
+            *before.get_or_insert_with(|| held.clone()),
+            held,
+            "round {round}: threads and descriptors"
+        );
+    }
+}
+
+#[test]
+fn the_shipped_function_answers_hostile_arguments_with_a_verdict() {
+    let mut host = Host::start(Some(SHIPPED_CONFIGURATION));
+    host.open(&shipped());
+    assert_eq!(host.returned("load"), "0");
+    for argument in hostile_arguments() {
+        for prefix in ["", "INCOMING,", "END,79001234567,", "COMPLETED,79001234567,101,"] {
+            for how in ["none", "channel", "locked"] {
+                let lines = host.ask(&format!("read PLANFIX_EVENT {how} 64 {prefix}{argument}"));
+                // Behind the answer there may be a line of another thread's log.
+                let answer = lines.iter().find(|(kind, _)| kind == "returned");
+                let (_, answer) = answer.unwrap();
+                assert!(
+                    ["0 QUEUED", "0 IGNORED", "0 REJECTED"].contains(&answer.as_str()),
+                    "{prefix}: {answer}"
+                );
+                let bug = lines
+                    .iter()
+                    .find(|(kind, text)| kind == "log" && text.contains("A bug in res_planfix"));
+                assert_eq!(bug, None);
+                // One message, one line, whatever was in the argument.
+                assert!(
+                    lines
+                        .iter()
+                        .all(|(_, text)| text.trim_end_matches(r"\x0a").find(r"\x0a").is_none()),
+                    "{lines:?}"
+                );
+            }
+        }
+    }
+    host.part();
+}
+
+#[test]
+fn the_shipped_module_loads_disabled_without_a_configuration_and_says_what_to_do() {
+    let mut host = Host::start(None);
+    host.open(&shipped());
+    let loaded = host.ask("load");
+    assert!(
+        loaded.contains(&("returned".to_owned(), "0".to_owned())),
+        "{loaded:?}"
+    );
+    assert!(
+        loaded
+            .iter()
+            .any(|(kind, text)| kind == "log" && text.contains("planfix.conf")),
+        "{loaded:?}"
+    );
+    assert_eq!(
+        host.returned("read PLANFIX_EVENT none 64 INCOMING,79001234567,101,call"),
+        "0 IGNORED"
+    );
+    host.configure(SHIPPED_CONFIGURATION);
+    assert_eq!(host.returned("reload"), "0");
+    assert_eq!(
+        host.returned("read PLANFIX_EVENT none 64 INCOMING,79001234567,101,call"),
+        "0 QUEUED"
+    );
+    host.part();
+}

@@ -1,0 +1,1570 @@
+/*
+ * A host that takes Asterisk's place for one module: it defines the functions that src/ast calls, opens the module as main/loader.c
+ * does, and calls what the module registers. Compiled with the same headers as the module, so a wrong signature is a compile error.
+ *
+ * usage: host FOLDER, with FOLDER/planfix.conf
+ *
+ * It reads commands from its input, one a line, and answers each with lines and a last one that holds a dot:
+ *
+ *   open FILE | close               dlopen and dlclose; close tells whether the image is still mapped
+ *   version TEXT NUMBER             what Asterisk claims to be
+ *   load | reload | unload          the module's callbacks
+ *   end                             what `core stop now` calls: no unload, but what is registered for it
+ *   read NAME HOW SIZE ARGS         a dialplan function; HOW: none (no channel), channel, locked (the caller holds its lock)
+ *   run WORDS | tab WORDS           a command, and its completion (a line that ends with a blank asks for a new word)
+ *   action HEADERS                  an AMI action, headers divided by |
+ *   tell KIND                       a stasis message, as its publisher's thread sends it
+ *   decline TYPE                    stasis.conf declines messages of that type
+ *   registered | threads | files    what there is at the moment
+ *   leave                           ends the thread on which functions, commands and actions have run so far
+ *
+ * In ARGS and HEADERS, and in everything printed, \xNN stands for a byte.
+ *
+ * This program is free software, distributed under the terms of the GNU General Public License Version 2.
+ */
+#define ASTMM_LIBC ASTMM_IGNORE
+#include "asterisk.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <link.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "asterisk/ast_version.h"
+#include "asterisk/astobj2.h"
+#include "asterisk/callerid.h"
+#include "asterisk/channel.h"
+#include "asterisk/cli.h"
+#include "asterisk/config.h"
+#include "asterisk/json.h"
+#include "asterisk/logger.h"
+#include "asterisk/manager.h"
+#include "asterisk/module.h"
+#include "asterisk/options.h"
+#include "asterisk/parking.h"
+#include "asterisk/paths.h"
+#include "asterisk/pbx.h"
+#include "asterisk/pickup.h"
+#include "asterisk/stasis.h"
+#include "asterisk/stasis_bridges.h"
+#include "asterisk/stasis_channels.h"
+#include "asterisk/utils.h"
+
+/* lock.h forbids the plain ones to Asterisk's own code. */
+#undef pthread_create
+#undef pthread_mutex_t
+#undef pthread_mutex_lock
+#undef pthread_mutex_unlock
+#undef pthread_mutex_init
+#undef pthread_cond_t
+#undef pthread_cond_wait
+#undef pthread_cond_init
+#undef pthread_cond_broadcast
+
+#define MANY 64
+#define LONG 65536
+
+/* ---- What is printed. ---- */
+
+static void escape(FILE *out, const char *text)
+{
+	for (; *text; text++) {
+		if ((unsigned char) *text < 0x20 || *text == '\\' || *text == 0x7f) {
+			fprintf(out, "\\x%02x", (unsigned char) *text);
+		} else {
+			fputc(*text, out);
+		}
+	}
+}
+
+/* One line, whole, whichever thread says it. */
+static void say(const char *kind, const char *text)
+{
+	flockfile(stdout);
+	fprintf(stdout, "%s ", kind);
+	escape(stdout, text);
+	fputc('\n', stdout);
+	fflush(stdout);
+	funlockfile(stdout);
+}
+
+static void __attribute__((format(printf, 2, 3))) sayf(const char *kind, const char *format, ...)
+{
+	static __thread char text[LONG];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	say(kind, text);
+}
+
+/* Undoes \xNN in place. */
+static char *unescape(char *text)
+{
+	char *from = text, *to = text;
+	unsigned int byte;
+
+	while (*from) {
+		if (sscanf(from, "\\x%2x", &byte) == 1) {
+			*to++ = (char) byte;
+			from += 4;
+		} else {
+			*to++ = *from++;
+		}
+	}
+	*to = '\0';
+	return text;
+}
+
+/* ---- main/asterisk.c, main/options.c, main/logger.c, main/utils.c ---- */
+
+__typeof__(ast_options) ast_options;
+int option_debug;
+
+static char version_text[80] = "host", version_number[16] = "0";
+
+const char *ast_get_version(void)
+{
+	return version_text;
+}
+
+const char *ast_get_version_num(void)
+{
+	return version_number;
+}
+
+int ast_shutting_down(void)
+{
+	return 0;
+}
+
+static void (*at_exit)(void);
+
+int ast_register_atexit(void (*func)(void))
+{
+	at_exit = func;
+	return 0;
+}
+
+void ast_unregister_atexit(void (*func)(void))
+{
+	if (at_exit == func) {
+		at_exit = NULL;
+	}
+}
+
+unsigned int ast_debug_get_by_module(const char *module)
+{
+	(void) module;
+	return 0;
+}
+
+#define FOLDERS(X) X(CONFIG) X(SPOOL) X(MONITOR) X(VAR) X(DATA) X(LOG) X(RUN) X(MODULE)
+#define FOLDER(name) const char *ast_config_AST_ ## name ## _DIR;
+FOLDERS(FOLDER)
+
+void ast_log(int level, const char *file, int line, const char *function, const char *format, ...)
+{
+	static const char *const names[] = { "DEBUG", "", "NOTICE", "WARNING", "ERROR" };
+	static __thread char text[LONG];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	sayf("log", "%s %s:%d %s: %s", level >= 0 && level < 5 ? names[level] : "?", file, line, function, text);
+}
+
+char *__ast_strdup(const char *text, const char *file, int line, const char *function)
+{
+	(void) file, (void) line, (void) function;
+	return text ? strdup(text) : NULL;
+}
+
+int ast_background_stacksize(void)
+{
+	return 512 * 1024;
+}
+
+int ast_pthread_create_stack(pthread_t *thread, pthread_attr_t *attr, void *(*start)(void *), void *data, size_t stack,
+	const char *file, const char *caller, int line, const char *name)
+{
+	pthread_attr_t own;
+	int res;
+
+	(void) attr, (void) file, (void) caller, (void) line;
+	if (!name || !*name) {
+		say("error", "a thread without a name");
+	}
+	pthread_attr_init(&own);
+	pthread_attr_setstacksize(&own, stack);
+	res = pthread_create(thread, &own, start, data);
+	pthread_attr_destroy(&own);
+	return res;
+}
+
+/* ---- main/loader.c ---- */
+
+struct ast_module {
+	struct ast_module_info *info;
+};
+
+static struct ast_module module;
+
+void ast_module_register(const struct ast_module_info *info)
+{
+	module.info = (struct ast_module_info *) info;
+	module.info->self = &module;
+}
+
+void ast_module_unregister(const struct ast_module_info *info)
+{
+	(void) info;
+	module.info = NULL;
+}
+
+static void check_module(const struct ast_module *mod, const char *what)
+{
+	if (mod != &module) {
+		sayf("error", "%s is not registered for the module", what);
+	}
+}
+
+/* ---- main/channel.c, main/pbx_variables.c ---- */
+
+struct ast_channel {
+	pthread_mutex_t lock;
+	int depth;
+	struct ast_party_caller caller;
+	struct ast_party_connected_line connected;
+	struct ast_party_dialed dialed;
+	char variable[LONG];
+};
+
+static struct ast_channel channel;
+
+static void check_locked(const struct ast_channel *chan, const char *what)
+{
+	if (chan != &channel) {
+		sayf("error", "%s of a stranger", what);
+	} else if (channel.depth < 1) {
+		sayf("error", "%s of a channel that is not locked", what);
+	}
+}
+
+int __ao2_lock(void *object, enum ao2_lock_req how, const char *file, const char *function, int line, const char *name)
+{
+	(void) how, (void) file, (void) function, (void) line, (void) name;
+	if (object != &channel) {
+		say("error", "lock of a stranger");
+		return -1;
+	}
+	pthread_mutex_lock(&channel.lock);
+	channel.depth++;
+	return 0;
+}
+
+int __ao2_unlock(void *object, const char *file, const char *function, int line, const char *name)
+{
+	(void) file, (void) function, (void) line, (void) name;
+	check_locked(object, "unlock");
+	channel.depth--;
+	return pthread_mutex_unlock(&channel.lock);
+}
+
+#define CHANNEL_TEXT(name, value) \
+	const char *ast_channel_ ## name(const struct ast_channel *chan) \
+	{ \
+		check_locked(chan, #name); \
+		return value; \
+	}
+CHANNEL_TEXT(name, "PJSIP/101-00000001")
+CHANNEL_TEXT(uniqueid, "1700000000.1")
+CHANNEL_TEXT(linkedid, "1700000000.1")
+CHANNEL_TEXT(exten, "101")
+CHANNEL_TEXT(context, "from-internal")
+#if PLANFIX_ASTERISK_MAJOR <= 20
+CHANNEL_TEXT(macroexten, "")
+#endif
+
+struct ast_party_caller *ast_channel_caller(struct ast_channel *chan)
+{
+	check_locked(chan, "caller");
+	return &chan->caller;
+}
+
+struct ast_party_connected_line *ast_channel_connected(struct ast_channel *chan)
+{
+	check_locked(chan, "connected");
+	return &chan->connected;
+}
+
+struct ast_party_dialed *ast_channel_dialed(struct ast_channel *chan)
+{
+	check_locked(chan, "dialed");
+	return &chan->dialed;
+}
+
+int ast_party_id_presentation(const struct ast_party_id *id)
+{
+	return id->number.presentation;
+}
+
+int64_t ast_channel_get_up_time_ms(struct ast_channel *chan)
+{
+	check_locked(chan, "up time");
+	return 1500;
+}
+
+const char *pbx_builtin_getvar_helper(struct ast_channel *chan, const char *name)
+{
+	check_locked(chan, "variable");
+	return strcmp(name, "LONG") ? NULL : chan->variable;
+}
+
+int pbx_builtin_setvar_helper(struct ast_channel *chan, const char *name, const char *value)
+{
+	(void) chan;
+	sayf("variable", "%s=%s", name, value);
+	return 0;
+}
+
+/* ---- main/config.c: sections, `name = value`, comments. ---- */
+
+struct section {
+	char name[80];
+	struct ast_variable *first, **next;
+};
+
+struct ast_config {
+	struct section sections[MANY];
+	int count;
+};
+
+static const char *folder;
+
+struct ast_config *ast_config_load2(const char *name, const char *asked, struct ast_flags flags)
+{
+	struct ast_config *config;
+	char path[4096], text[4096], left[1024], right[2048];
+	FILE *file;
+	int line = 0;
+
+	(void) flags;
+	if (strcmp(asked, AST_MODULE)) {
+		say("error", "a configuration is loaded in another's name");
+	}
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	file = fopen(path, "r");
+	if (!file) {
+		return CONFIG_STATUS_FILEMISSING;
+	}
+	config = calloc(1, sizeof(*config));
+	while (fgets(text, sizeof(text), file)) {
+		line++;
+		if (!strncmp(text, "invalid", 7)) {
+			fclose(file);
+			ast_config_destroy(config);
+			return CONFIG_STATUS_FILEINVALID;
+		}
+		if (sscanf(text, "[%79[^]]]", left) == 1 && config->count < MANY) {
+			struct section *section = &config->sections[config->count++];
+
+			snprintf(section->name, sizeof(section->name), "%.79s", left);
+			section->next = &section->first;
+		} else if (sscanf(text, " %1023[^=; \t\n] = %2047[^;\n]", left, right) == 2 && config->count) {
+			struct ast_variable *variable = calloc(1, sizeof(*variable));
+			struct section *section = &config->sections[config->count - 1];
+
+			right[strcspn(right, "\r\n")] = '\0';
+			variable->name = strdup(left);
+			variable->value = strdup(right);
+			variable->file = strdup("");
+			variable->lineno = line;
+			*section->next = variable;
+			section->next = &variable->next;
+		}
+	}
+	fclose(file);
+	return config;
+}
+
+char *ast_category_browse(struct ast_config *config, const char *before)
+{
+	int at = 0;
+
+	while (before && at < config->count && config->sections[at++].name != before) {
+	}
+	return at < config->count ? config->sections[at].name : NULL;
+}
+
+struct ast_variable *ast_variable_browse(const struct ast_config *config, const char *name)
+{
+	int at;
+
+	for (at = 0; at < config->count; at++) {
+		if (config->sections[at].name == name) {
+			return config->sections[at].first;
+		}
+	}
+	return NULL;
+}
+
+void ast_config_destroy(struct ast_config *config)
+{
+	int at;
+
+	for (at = 0; config && at < config->count; at++) {
+		struct ast_variable *variable = config->sections[at].first, *next;
+
+		for (; variable; variable = next) {
+			next = variable->next;
+			free((char *) variable->name);
+			free((char *) variable->value);
+			free((char *) variable->file);
+			free(variable);
+		}
+	}
+	free(config);
+}
+
+/* ---- main/pbx_functions.c ---- */
+
+static struct ast_custom_function *functions[MANY];
+
+static struct ast_custom_function **find_function(const char *name)
+{
+	int at;
+
+	for (at = 0; at < MANY; at++) {
+		if (name ? functions[at] && !strcmp(functions[at]->name, name) : !functions[at]) {
+			return &functions[at];
+		}
+	}
+	return NULL;
+}
+
+int __ast_custom_function_register_escalating(struct ast_custom_function *function, enum ast_custom_function_escalation escalation,
+	struct ast_module *mod)
+{
+	check_module(mod, function->name);
+	(void) escalation;
+	if (find_function(function->name)) {
+		return -1;
+	}
+	function->mod = mod;
+	*find_function(NULL) = function;
+	return 0;
+}
+
+int ast_custom_function_unregister(struct ast_custom_function *function)
+{
+	struct ast_custom_function **place = find_function(function->name);
+
+	if (!place || *place != function) {
+		say("error", "a function is unregistered that is not registered");
+		return -1;
+	}
+	*place = NULL;
+	return 0;
+}
+
+/* ---- main/cli.c ---- */
+
+static struct ast_cli_entry *commands[MANY];
+
+static struct ast_cli_entry **find_command(const char *line)
+{
+	int at;
+
+	for (at = 0; at < MANY; at++) {
+		if (!line && !commands[at]) {
+			return &commands[at];
+		}
+		if (line && commands[at]) {
+			size_t length = strlen(commands[at]->command);
+
+			if (!strncmp(line, commands[at]->command, length) && strchr(" ", line[length])) {
+				return &commands[at];
+			}
+		}
+	}
+	return NULL;
+}
+
+int __ast_cli_register(struct ast_cli_entry *entry, struct ast_module *mod)
+{
+	struct ast_cli_args none = { .fd = -1 };
+
+	entry->handler(entry, CLI_INIT, &none);
+	check_module(mod, entry->command);
+	if (!entry->usage || !entry->summary) {
+		say("error", "a command without usage or summary");
+	}
+	if (find_command(entry->command)) {
+		entry->command = NULL;
+		return -1;
+	}
+	entry->command = strdup(entry->command);
+	*find_command(NULL) = entry;
+	return 0;
+}
+
+int ast_cli_unregister(struct ast_cli_entry *entry)
+{
+	struct ast_cli_entry **place = find_command(entry->command);
+
+	if (!place || *place != entry) {
+		say("error", "a command is unregistered that is not registered");
+		return -1;
+	}
+	*place = NULL;
+	free(entry->command);
+	entry->command = NULL;
+	return 0;
+}
+
+void ast_cli(int fd, const char *format, ...)
+{
+	char text[LONG];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	if (fd != 77) {
+		say("error", "a command writes to another's console");
+	}
+	say("out", text);
+}
+
+int ast_cli_completion_add(char *value)
+{
+	say("candidate", value);
+	free(value);
+	return 0;
+}
+
+/* ---- main/manager.c ---- */
+
+struct mansession {
+	int answers;
+};
+
+static struct {
+	const char *name;
+	int (*callback)(struct mansession *, const struct message *);
+} actions[MANY];
+
+int ast_manager_register2(const char *name, int authority, int (*callback)(struct mansession *, const struct message *),
+	struct ast_module *mod, const char *synopsis, const char *description)
+{
+	int at, free_place = -1;
+
+	check_module(mod, name);
+	if (!authority || synopsis || description) {
+		sayf("error", "the action %s lacks authority or hides its XML documentation", name);
+	}
+	for (at = 0; at < MANY; at++) {
+		if (!actions[at].name) {
+			free_place = at;
+		} else if (!strcasecmp(actions[at].name, name)) {
+			return -1;
+		}
+	}
+	actions[free_place].name = name;
+	actions[free_place].callback = callback;
+	return 0;
+}
+
+int ast_manager_unregister(const char *name)
+{
+	int at;
+
+	for (at = 0; at < MANY; at++) {
+		if (actions[at].name && !strcasecmp(actions[at].name, name)) {
+			actions[at].name = NULL;
+			return 0;
+		}
+	}
+	say("error", "an action is unregistered that is not registered");
+	return 0;
+}
+
+const char *astman_get_header(const struct message *message, char *name)
+{
+	size_t length = strlen(name);
+	unsigned int at;
+
+	for (at = 0; at < message->hdrcount; at++) {
+		if (!strncasecmp(message->headers[at], name, length) && message->headers[at][length] == ':') {
+			return ast_skip_blanks(message->headers[at] + length + 1);
+		}
+	}
+	return "";
+}
+
+void astman_append(struct mansession *session, const char *format, ...)
+{
+	static __thread char text[LONG];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	if (!strncmp(text, "Response:", 9)) {
+		session->answers++;
+	}
+	say("ami", text);
+}
+
+void astman_send_error(struct mansession *session, const struct message *message, char *error)
+{
+	(void) message;
+	astman_append(session, "Response: Error\r\nMessage: %s\r\n\r\n", error);
+}
+
+void astman_send_ack(struct mansession *session, const struct message *message, char *text)
+{
+	(void) message;
+	astman_append(session, "Response: Success\r\nMessage: %s\r\n\r\n", text);
+}
+
+void astman_send_listack(struct mansession *session, const struct message *message, char *text, char *flag)
+{
+	(void) message;
+	astman_append(session, "Response: Success\r\nEventList: %s\r\nMessage: %s\r\n\r\n", flag, text);
+}
+
+void astman_send_list_complete_start(struct mansession *session, const struct message *message, const char *event, int count)
+{
+	(void) message;
+	astman_append(session, "Event: %s\r\nEventList: Complete\r\nListItems: %d\r\n", event, count);
+}
+
+void astman_send_list_complete_end(struct mansession *session)
+{
+	astman_append(session, "\r\n");
+}
+
+int __ast_manager_event_multichan(int category, const char *event, int count, struct ast_channel **channels, const char *file,
+	int line, const char *function, const char *format, ...)
+{
+	static __thread char text[LONG];
+	va_list ap;
+
+	(void) category, (void) count, (void) channels, (void) file, (void) line, (void) function;
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	sayf("event", "%s: %s", event, text);
+	return 0;
+}
+
+/* ---- main/astobj2.c: what the module is given a reference to. Counted, so that one that is not given back is seen. ---- */
+
+static struct object {
+	void *address;
+	const char *kind;
+	int references;
+} objects[MANY];
+
+static struct object *find_object(const void *address)
+{
+	int at;
+
+	for (at = 0; at < MANY; at++) {
+		if (objects[at].address == address) {
+			return &objects[at];
+		}
+	}
+	return NULL;
+}
+
+/* Memory that belongs to the host stays its own: only what was made with make_object() is freed. */
+static void *lend_object(void *address, const char *kind)
+{
+	struct object *object = find_object(address);
+
+	if (!object) {
+		object = find_object(NULL);
+		*object = (struct object) { address, kind, 0 };
+	}
+	object->references++;
+	return address;
+}
+
+static void *make_object(size_t size, const char *kind)
+{
+	return lend_object(calloc(1, size), kind);
+}
+
+int __ao2_ref(void *address, int delta, const char *tag, const char *file, int line, const char *function)
+{
+	struct object *object = find_object(address);
+	int before;
+
+	(void) tag, (void) file, (void) line, (void) function;
+	if (!address || !object) {
+		say("error", "a reference to what was never given or is gone");
+		return 0;
+	}
+	before = object->references;
+	object->references += delta;
+	if (!object->references) {
+		if (strncmp(object->kind, "lent ", 5)) {
+			free(address);
+		}
+		object->address = NULL;
+	}
+	return before;
+}
+
+void __ao2_cleanup_debug(void *address, const char *tag, const char *file, int line, const char *function)
+{
+	if (address) {
+		__ao2_ref(address, -1, tag, file, line, function);
+	}
+}
+
+void *__ast_calloc(size_t count, size_t size, const char *file, int line, const char *function)
+{
+	(void) file, (void) line, (void) function;
+	return make_object(count * size, "memory");
+}
+
+void __ast_free(void *memory, const char *file, int line, const char *function)
+{
+	__ao2_cleanup_debug(memory, NULL, file, line, function);
+}
+
+/* ---- main/json.c: a list of keys and texts. ---- */
+
+struct ast_json {
+	const char *key, *value;
+	struct ast_json *next;
+};
+
+struct ast_json *ast_json_object_get(struct ast_json *object, const char *key)
+{
+	while (object && strcmp(object->key, key)) {
+		object = object->next;
+	}
+	return object;
+}
+
+const char *ast_json_string_get(const struct ast_json *text)
+{
+	return text ? text->value : NULL;
+}
+
+/* ---- main/stasis.c, main/stasis_channels.c, main/stasis_bridges.c ---- */
+
+struct stasis_message_type {
+	const char *name;
+};
+
+struct stasis_message {
+	struct stasis_message_type *type;
+	void *data;
+	struct timeval timestamp;
+};
+
+struct stasis_topic {
+	int feeds;
+};
+
+struct stasis_forward {
+	struct stasis_topic *to;
+};
+
+static struct stasis_subscription {
+	stasis_subscription_cb callback;
+	void *data;
+	struct stasis_topic *topic;
+	struct stasis_message_type *accepted[MANY];
+	int count, filters;
+} *subscription;
+
+static char declined_type[80];
+
+#define MESSAGE_TYPES(X) X(ast_channel_snapshot_type) X(stasis_cache_update_type) X(ast_channel_dial_type) \
+	X(ast_channel_entered_bridge_type) X(ast_channel_left_bridge_type) X(ast_channel_hold_type) X(ast_channel_unhold_type) \
+	X(ast_blind_transfer_type) X(ast_attended_transfer_type) X(ast_call_pickup_type) X(ast_parked_call_type) \
+	X(ast_channel_varset_type) X(ast_channel_masquerade_type)
+#define MESSAGE_TYPE(type) \
+	struct stasis_message_type *type(void) \
+	{ \
+		static struct stasis_message_type it = { #type }; \
+		return strcmp(declined_type, #type) ? &it : NULL; \
+	}
+MESSAGE_TYPES(MESSAGE_TYPE)
+
+#define TOPICS(X) X(ast_bridge_topic_all) X(ast_parking_topic) CHANNEL_TOPIC(X)
+#if PLANFIX_ASTERISK_MAJOR <= 16
+#define CHANNEL_TOPIC(X) X(ast_channel_topic_all_cached)
+#else
+#define CHANNEL_TOPIC(X) X(ast_channel_topic_all)
+#endif
+#define TOPIC(topic) \
+	struct stasis_topic *topic(void) \
+	{ \
+		static struct stasis_topic it; \
+		return &it; \
+	}
+TOPICS(TOPIC)
+
+struct stasis_topic *stasis_topic_create(const char *name)
+{
+	if (!strchr(name, ':')) {
+		say("error", "a topic's name is SUBSYSTEM:NAME");
+	}
+	return make_object(sizeof(struct stasis_topic), "topic");
+}
+
+struct stasis_forward *stasis_forward_all(struct stasis_topic *from, struct stasis_topic *to)
+{
+	struct stasis_forward *forward = make_object(sizeof(*forward), "forward");
+
+	if (!subscription || !subscription->filters) {
+		say("error", "messages are forwarded before they are filtered");
+	}
+	(void) from;
+	forward->to = to;
+	to->feeds++;
+	return forward;
+}
+
+struct stasis_forward *stasis_forward_cancel(struct stasis_forward *forward)
+{
+	if (forward) {
+		forward->to->feeds--;
+		ao2_ref(forward, -1);
+	}
+	return NULL;
+}
+
+enum stasis_message_type_result stasis_message_type_create(const char *name, struct stasis_message_vtable *vtable,
+	struct stasis_message_type **result)
+{
+	(void) vtable;
+	*result = make_object(sizeof(**result), "message type");
+	(*result)->name = name;
+	return STASIS_MESSAGE_TYPE_SUCCESS;
+}
+
+struct stasis_message_type *stasis_message_type(const struct stasis_message *message)
+{
+	return message->type;
+}
+
+void *stasis_message_data(const struct stasis_message *message)
+{
+	return message->data;
+}
+
+const struct timeval *stasis_message_timestamp(const struct stasis_message *message)
+{
+	return &message->timestamp;
+}
+
+struct stasis_message *stasis_message_create(struct stasis_message_type *type, void *data)
+{
+	struct stasis_message *message = make_object(sizeof(*message), "message");
+
+	message->type = type;
+	message->data = data;
+	return message;
+}
+
+/* The module's own topic has one subscriber, who in Asterisk is called on another thread. */
+void stasis_publish(struct stasis_topic *topic, struct stasis_message *message)
+{
+	if (!subscription || topic != subscription->topic) {
+		say("error", "a message is published on a strange topic");
+	} else {
+		subscription->callback(subscription->data, subscription, message);
+	}
+}
+
+static struct stasis_subscription *subscribe(struct stasis_topic *topic, stasis_subscription_cb callback, void *data)
+{
+	if (subscription) {
+		say("error", "a second subscription");
+	}
+	subscription = make_object(sizeof(*subscription), "subscription");
+	subscription->callback = callback;
+	subscription->data = data;
+	subscription->topic = topic;
+	return subscription;
+}
+
+#ifdef stasis_subscribe
+struct stasis_subscription *__stasis_subscribe(struct stasis_topic *topic, stasis_subscription_cb callback, void *data,
+	const char *file, int line, const char *function)
+{
+	(void) file, (void) line, (void) function;
+	return subscribe(topic, callback, data);
+}
+#else
+struct stasis_subscription *stasis_subscribe(struct stasis_topic *topic, stasis_subscription_cb callback, void *data)
+{
+	return subscribe(topic, callback, data);
+}
+#endif
+
+int stasis_subscription_accept_message_type(struct stasis_subscription *sub, const struct stasis_message_type *type)
+{
+	if (!type) {
+		say("error", "a type that there is not switches the filter off");
+	}
+	sub->accepted[sub->count++] = (struct stasis_message_type *) type;
+	return 0;
+}
+
+int stasis_subscription_set_filter(struct stasis_subscription *sub, enum stasis_subscription_message_filter filter)
+{
+	sub->filters = filter == STASIS_SUBSCRIPTION_FILTER_SELECTIVE;
+	return 0;
+}
+
+int stasis_subscription_set_congestion_limits(struct stasis_subscription *sub, long low, long high)
+{
+	(void) sub, (void) low, (void) high;
+	return 0;
+}
+
+struct stasis_subscription *stasis_unsubscribe_and_join(struct stasis_subscription *sub)
+{
+	if (sub != subscription || sub->topic->feeds) {
+		say("error", "an unsubscription of a stranger, or with messages on their way");
+	}
+	ao2_ref(sub, -1);
+	subscription = NULL;
+	return NULL;
+}
+
+struct ast_multi_channel_blob {
+	const char *roles[3];
+	struct ast_channel_snapshot *snapshots[3];
+	struct ast_json *json;
+};
+
+struct ast_channel_snapshot *ast_multi_channel_blob_get_channel(struct ast_multi_channel_blob *blob, const char *role)
+{
+	int at;
+
+	for (at = 0; at < 3; at++) {
+		if (blob->roles[at] && !strcmp(blob->roles[at], role)) {
+			return blob->snapshots[at];
+		}
+	}
+	return NULL;
+}
+
+struct ast_json *ast_multi_channel_blob_get_json(struct ast_multi_channel_blob *blob)
+{
+	return blob->json;
+}
+
+#define SET(field, text) (*(const char **) &(field) = (text))
+
+/* Makes a snapshot in which every text says what it is, so that no two can be confused. */
+#if PLANFIX_ASTERISK_MAJOR <= 16
+static struct ast_channel_snapshot *snapshot(const char *name, enum ast_channel_state state)
+{
+	struct ast_channel_snapshot *made = calloc(1, sizeof(*made));
+
+	SET(made->name, name);
+	SET(made->uniqueid, name);
+	SET(made->linkedid, "linkedid");
+	SET(made->type, "technology");
+	SET(made->accountcode, "accountcode");
+	SET(made->caller_number, "caller-number");
+	SET(made->caller_name, "caller-name");
+	SET(made->caller_ani, "ani");
+	SET(made->caller_rdnis, "rdnis");
+	SET(made->caller_dnid, "dialed");
+	SET(made->connected_number, "connected-number");
+	SET(made->connected_name, "connected-name");
+	SET(made->context, "context");
+	SET(made->exten, "exten");
+	SET(made->appl, "application");
+	SET(made->data, "application-data");
+	SET(made->bridgeid, "");
+	SET(made->hangupsource, "hangup-source");
+	made->creationtime = (struct timeval) { 1600000000, 1 };
+	made->hangupcause = 17;
+	made->state = state;
+	return made;
+}
+#define BRIDGE_OF(made) SET((made)->bridgeid, "bridge-1")
+#define RENUMBER(made) SET((made)->caller_number, "another-number")
+#define NEXT_APPLICATION(made) SET((made)->appl, "another-application")
+#define HIDE(made) ((made)->caller_pres = AST_PRES_PROHIB_USER_NUMBER_NOT_SCREENED)
+#else
+static void *with_text(size_t size, const char *text, size_t offset)
+{
+	return strcpy((char *) calloc(1, size + strlen(text) + 1) + offset, text) - offset;
+}
+
+static struct ast_channel_snapshot *snapshot(const char *name, enum ast_channel_state state)
+{
+	struct ast_channel_snapshot *made = calloc(1, sizeof(*made));
+
+	made->base = calloc(1, sizeof(*made->base));
+	SET(made->base->name, name);
+	SET(made->base->uniqueid, name);
+	SET(made->base->type, "technology");
+	SET(made->base->accountcode, "accountcode");
+	made->base->creationtime = (struct timeval) { 1600000000, 1 };
+	made->peer = calloc(1, sizeof(*made->peer));
+	made->peer->linkedid = "linkedid";
+	made->caller = calloc(1, sizeof(*made->caller));
+	SET(made->caller->number, "caller-number");
+	SET(made->caller->name, "caller-name");
+	SET(made->caller->ani, "ani");
+	SET(made->caller->rdnis, "rdnis");
+	SET(made->caller->dnid, "dialed");
+	made->connected = with_text(sizeof(*made->connected), "connected-name", offsetof(struct ast_channel_snapshot_connected, name));
+	made->connected->number = "connected-number";
+	made->dialplan = calloc(1, sizeof(*made->dialplan));
+	SET(made->dialplan->context, "context");
+	SET(made->dialplan->exten, "exten");
+	SET(made->dialplan->appl, "application");
+	SET(made->dialplan->data, "application-data");
+	made->bridge = with_text(sizeof(*made->bridge), "", offsetof(struct ast_channel_snapshot_bridge, id));
+	made->hangup = calloc(1, sizeof(*made->hangup) + 1);
+	made->hangup->cause = 17;
+	made->hangup->source = "hangup-source";
+	made->state = state;
+	return made;
+}
+#define BRIDGE_OF(made) ((made)->bridge = with_text(0, "bridge-1", 0))
+#define RENUMBER(made) SET((made)->caller->number, "another-number")
+#define NEXT_APPLICATION(made) SET((made)->dialplan->appl, "another-application")
+#define HIDE(made) ((made)->caller->pres = AST_PRES_PROHIB_USER_NUMBER_NOT_SCREENED)
+#endif
+
+static struct ast_channel_snapshot *dead(struct ast_channel_snapshot *made)
+{
+	ast_set_flag(&made->flags, AST_FLAG_DEAD);
+	return made;
+}
+
+static struct ast_bridge_snapshot *bridge_snapshot(void)
+{
+	static struct ast_bridge_snapshot it = { .num_channels = 2, .creationtime = { 1600000001, 2 } };
+
+	SET(it.uniqueid, "bridge-1");
+	SET(it.technology, "simple_bridge");
+	SET(it.creator, "creator");
+	SET(it.name, "bridge-name");
+	return &it;
+}
+
+static void deliver(struct stasis_message *message)
+{
+	int at;
+
+	for (at = 0; subscription && at < subscription->count; at++) {
+		if (subscription->accepted[at] == message->type) {
+			subscription->callback(subscription->data, subscription, message);
+			return;
+		}
+	}
+	say("filtered", message->type->name);
+}
+
+static const struct timeval told_at = { 1700000000, 123456 };
+
+static void tell_snapshots(struct ast_channel_snapshot *old, struct ast_channel_snapshot *new)
+{
+#if PLANFIX_ASTERISK_MAJOR <= 16
+	struct stasis_message before = { .type = ast_channel_snapshot_type(), .data = old, .timestamp = { 1500000000, 0 } };
+	struct stasis_message after = { .type = ast_channel_snapshot_type(), .data = new, .timestamp = told_at };
+	struct stasis_cache_update update = { ast_channel_snapshot_type(), old ? &before : NULL, new ? &after : NULL };
+	struct stasis_message message = { stasis_cache_update_type(), &update, { told_at.tv_sec + 9, 0 } };
+#else
+	struct ast_channel_snapshot_update update = { old, new };
+	struct stasis_message message = { ast_channel_snapshot_type(), &update, told_at };
+#endif
+
+	deliver(&message);
+}
+
+static void tell(struct stasis_message_type *type, void *data)
+{
+	struct stasis_message message = { type, data, told_at };
+
+	deliver(&message);
+}
+
+/* Snapshots are never freed here: the process ends soon. */
+static void do_tell(const char *kind)
+{
+	struct ast_channel_snapshot *one = snapshot("one", AST_STATE_UP), *two = snapshot("two", AST_STATE_RINGING);
+	struct ast_channel_snapshot *three = snapshot("three", AST_STATE_UP), *four = snapshot("four", AST_STATE_UP);
+	struct ast_bridge_snapshot *bridge = bridge_snapshot();
+	struct ast_bridge_blob in_bridge = { .bridge = bridge, .channel = one };
+	struct ast_channel_blob blob = { .snapshot = one };
+	struct ast_json value = { "value", "%s\nvalue", NULL }, variable = { "variable", "NAME", &value };
+	struct ast_json forward = { "forward", "", NULL }, string = { "dialstring", "101", &forward };
+	struct ast_json status = { "dialstatus", "", &string };
+	struct ast_multi_channel_blob dial = { { "caller", "peer", NULL }, { one, two, NULL }, &status };
+
+	if (!strcmp(kind, "created")) {
+		tell_snapshots(NULL, one);
+	} else if (!strcmp(kind, "answered")) {
+		tell_snapshots(snapshot("one", AST_STATE_RING), one);
+	} else if (!strcmp(kind, "renumbered")) {
+		RENUMBER(one);
+		HIDE(one);
+		BRIDGE_OF(one);
+		tell_snapshots(snapshot("one", AST_STATE_UP), one);
+	} else if (!strcmp(kind, "stepped")) {
+		NEXT_APPLICATION(one);
+		tell_snapshots(snapshot("one", AST_STATE_UP), one);
+	} else if (!strcmp(kind, "unchanged")) {
+		tell_snapshots(snapshot("one", AST_STATE_UP), one);
+	} else if (!strcmp(kind, "gone")) {
+		tell_snapshots(one, dead(snapshot("one", AST_STATE_UP)));
+	} else if (!strcmp(kind, "gone twice")) {
+		tell_snapshots(dead(one), dead(snapshot("one", AST_STATE_UP)));
+#if PLANFIX_ASTERISK_MAJOR <= 16
+	} else if (!strcmp(kind, "cleared")) {
+		tell_snapshots(dead(one), NULL);
+#endif
+	} else if (!strcmp(kind, "entered")) {
+		tell(ast_channel_entered_bridge_type(), &in_bridge);
+	} else if (!strcmp(kind, "swapped")) {
+		struct ast_json swap = { "swap", "two", NULL };
+
+		in_bridge.blob = &swap;
+		tell(ast_channel_entered_bridge_type(), &in_bridge);
+	} else if (!strcmp(kind, "left")) {
+		tell(ast_channel_left_bridge_type(), &in_bridge);
+	} else if (!strcmp(kind, "dial")) {
+		tell(ast_channel_dial_type(), &dial);
+	} else if (!strcmp(kind, "dial forwarded")) {
+		status.value = "BUSY";
+		forward.value = "Local/102@phones";
+		dial.roles[0] = "forwarded";
+		tell(ast_channel_dial_type(), &dial);
+	} else if (!strcmp(kind, "ringing")) {
+		status.value = "RINGING";
+		tell(ast_channel_dial_type(), &dial);
+	} else if (!strcmp(kind, "blind")) {
+		struct ast_blind_transfer_message transfer = {
+			.result = AST_BRIDGE_TRANSFER_SUCCESS, .is_external = 1, .transferer = one, .bridge = bridge, .context = "context",
+			.exten = "102", .transferee = two, .replace_channel = three,
+		};
+
+		tell(ast_blind_transfer_type(), &transfer);
+	} else if (!strcmp(kind, "attended") || !strcmp(kind, "attended to application")) {
+		struct ast_attended_transfer_message transfer = {
+			.result = AST_BRIDGE_TRANSFER_FAIL, .to_transferee = { bridge, one }, .to_transfer_target = { NULL, two },
+			.transferee = three, .target = four, .dest_type = AST_ATTENDED_TRANSFER_DEST_BRIDGE_MERGE,
+			.dest.bridge = "bridge-2",
+		};
+
+		if (kind[8]) {
+			transfer.result = AST_BRIDGE_TRANSFER_NOT_PERMITTED;
+			transfer.dest_type = AST_ATTENDED_TRANSFER_DEST_APP;
+			snprintf(transfer.dest.app, sizeof(transfer.dest.app), "Queue");
+			transfer.target = NULL;
+		}
+		tell(ast_attended_transfer_type(), &transfer);
+	} else if (!strcmp(kind, "pickup")) {
+		struct ast_multi_channel_blob pickup = { { "channel", "target", NULL }, { one, two, NULL }, NULL };
+
+		tell(ast_call_pickup_type(), &pickup);
+	} else if (!strcmp(kind, "hold")) {
+		struct ast_json music = { "musicclass", "jazz", NULL };
+
+		blob.blob = &music;
+		tell(ast_channel_hold_type(), &blob);
+	} else if (!strcmp(kind, "hold plain")) {
+		tell(ast_channel_hold_type(), &blob);
+	} else if (!strcmp(kind, "unhold")) {
+		tell(ast_channel_unhold_type(), &blob);
+	} else if (!strcmp(kind, "parked")) {
+		struct ast_parked_call_payload parked = {
+			.parkee = one, .retriever = two, .event_type = PARKED_CALL_UNPARKED, .parkingspace = 701,
+		};
+
+		SET(parked.parkinglot, "lot");
+		SET(parked.parker_dial_string, "PJSIP/101");
+		tell(ast_parked_call_type(), &parked);
+	} else if (!strcmp(kind, "variable") || !strcmp(kind, "panic")) {
+		blob.blob = &variable;
+		if (kind[0] == 'p') {
+			variable.value = "panic";
+		}
+		tell(ast_channel_varset_type(), &blob);
+	} else if (!strcmp(kind, "global variable")) {
+		blob.blob = &variable;
+		blob.snapshot = NULL;
+		tell(ast_channel_varset_type(), &blob);
+	} else if (!strcmp(kind, "masquerade")) {
+		tell(ast_channel_masquerade_type(), &blob);
+	} else {
+		say("error", "no such kind of message");
+	}
+}
+
+/* The channels that exist: one in a bridge, one that is just going. */
+#define EXISTING 2
+static void *existing(int at)
+{
+	static struct ast_channel_snapshot *snapshots[EXISTING];
+#if PLANFIX_ASTERISK_MAJOR <= 16
+	static struct stasis_message messages[EXISTING];
+#endif
+
+	if (!snapshots[at]) {
+		snapshots[at] = at ? dead(snapshot("going", AST_STATE_UP)) : snapshot("there", AST_STATE_UP);
+		BRIDGE_OF(snapshots[at]);
+	}
+#if PLANFIX_ASTERISK_MAJOR <= 16
+	messages[at].data = snapshots[at];
+	return lend_object(&messages[at], "lent message");
+#else
+	return lend_object(snapshots[at], "lent snapshot");
+#endif
+}
+
+struct ao2_container {
+	int at;
+};
+
+#if PLANFIX_ASTERISK_MAJOR <= 16
+struct stasis_cache *ast_channel_cache(void)
+{
+	return NULL;
+}
+
+struct ao2_container *stasis_cache_dump(struct stasis_cache *cache, struct stasis_message_type *type)
+{
+	(void) cache;
+	if (type != ast_channel_snapshot_type()) {
+		say("error", "something else than channels is looked for");
+	}
+	return make_object(sizeof(struct ao2_container), "container");
+}
+
+struct ast_bridge_snapshot *ast_bridge_snapshot_get_latest(const char *uniqueid)
+#else
+struct ao2_container *ast_channel_cache_all(void)
+{
+	return make_object(sizeof(struct ao2_container), "container");
+}
+
+struct ast_bridge_snapshot *ast_bridge_get_snapshot_by_uniqueid(const char *uniqueid)
+#endif
+{
+	return strcmp(uniqueid, "bridge-1") ? NULL : lend_object(bridge_snapshot(), "lent bridge");
+}
+
+struct ao2_iterator ao2_iterator_init(struct ao2_container *container, int flags)
+{
+	struct ao2_iterator iterator = { .c = container, .flags = flags };
+
+	lend_object(container, "container");
+	return iterator;
+}
+
+void *__ao2_iterator_next(struct ao2_iterator *iterator, const char *tag, const char *file, int line, const char *function)
+{
+	(void) tag, (void) file, (void) line, (void) function;
+	return iterator->c->at < EXISTING ? existing(iterator->c->at++) : NULL;
+}
+
+void ao2_iterator_destroy(struct ao2_iterator *iterator)
+{
+	ao2_ref(iterator->c, -1);
+}
+
+/* ---- The host's own commands. ---- */
+
+static void *image;
+static char image_path[4096];
+
+static int seek_image(struct dl_phdr_info *info, size_t size, void *data)
+{
+	(void) size, (void) data;
+	return !strcmp(info->dlpi_name, image_path);
+}
+
+static void do_open(const char *path)
+{
+	snprintf(image_path, sizeof(image_path), "%s", path);
+	image = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!image) {
+		say("error", dlerror());
+	} else if (!module.info) {
+		say("error", "the module did not register itself during load");
+	} else {
+		sayf("opened", "%s %s", module.info->name, module.info->description);
+		if (strcmp(module.info->key, ASTERISK_GPL_KEY) || strcmp(module.info->buildopt_sum, AST_BUILDOPT_SUM)) {
+			say("error", "wrong key or build options");
+		}
+	}
+}
+
+static void do_read(char *rest)
+{
+	char *name = strsep(&rest, " "), *how = strsep(&rest, " "), *size = strsep(&rest, " ");
+	struct ast_custom_function **function = find_function(name);
+	size_t length = strtoul(size ? size : "0", NULL, 10);
+	char *buffer = malloc(length + 8);
+	int res, locked = !strcmp(how, "locked");
+
+	if (!function) {
+		say("error", "no such function");
+		free(buffer);
+		return;
+	}
+	memset(buffer, 0x55, length + 8);
+	if (locked) {
+		ao2_lock(&channel);
+	}
+	res = (*function)->read(strcmp(how, "none") ? &channel : NULL, name, rest ? unescape(rest) : NULL, buffer, length);
+	if (channel.depth != locked) {
+		say("error", "the channel's lock is not as it was");
+	}
+	if (locked) {
+		ao2_unlock(&channel);
+	}
+	if (strspn(buffer + length, "\x55") < 8 && memcmp(buffer + length, "\x55\x55\x55\x55\x55\x55\x55\x55", 8)) {
+		say("error", "written behind the buffer");
+	}
+	/* As in Asterisk, a function that fails need not have written anything. */
+	sayf("returned", "%d %s", res, length && memchr(buffer, 0, length) ? buffer : "");
+	free(buffer);
+}
+
+static void do_run(char *line, int tab)
+{
+	struct ast_cli_entry **entry = find_command(line);
+	const char *argv[MANY] = { NULL };
+	char copy[4096], *rest = copy, *word;
+	int argc = 0, blank = !*line || line[strlen(line) - 1] == ' ';
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	while ((word = strsep(&rest, " ")) && argc < MANY - 1) {
+		if (*word) {
+			argv[argc++] = unescape(word);
+		}
+	}
+	if (!entry) {
+		say("error", "no such command");
+	} else if (tab) {
+		struct ast_cli_args args = {
+			.fd = -1, .argc = argc, .argv = argv, .line = line, .word = blank ? "" : argv[argc - 1],
+			.pos = blank ? argc : argc - 1, .n = 0,
+		};
+
+		if ((*entry)->handler(*entry, CLI_GENERATE, &args)) {
+			say("error", "a completion returned something");
+		}
+	} else {
+		struct ast_cli_args args = { .fd = 77, .argc = argc, .argv = argv };
+		char *res = (*entry)->handler(*entry, CLI_HANDLER, &args);
+
+		say("returned", res == CLI_SUCCESS ? "success" : res == CLI_SHOWUSAGE ? "usage" : "failure");
+	}
+}
+
+static void do_action(char *rest)
+{
+	struct message message = { .hdrcount = 0 };
+	struct mansession session = { 0 };
+	const char *name;
+	char *part;
+	int at;
+
+	while ((part = strsep(&rest, "|")) && message.hdrcount < AST_MAX_MANHEADERS) {
+		message.headers[message.hdrcount++] = unescape(part);
+	}
+	name = astman_get_header(&message, "Action");
+	for (at = 0; at < MANY; at++) {
+		if (actions[at].name && !strcasecmp(actions[at].name, name)) {
+			sayf("returned", "%d", actions[at].callback(&session, &message));
+			if (session.answers != 1) {
+				sayf("error", "the action gave %d answers", session.answers);
+			}
+			return;
+		}
+	}
+	say("error", "no such action");
+}
+
+static void do_registered(void)
+{
+	int at;
+
+	if (at_exit) {
+		say("at", "exit");
+	}
+	for (at = 0; at < MANY; at++) {
+		if (functions[at]) {
+			say("function", functions[at]->name);
+		}
+		if (commands[at]) {
+			say("command", commands[at]->command);
+		}
+		if (actions[at].name) {
+			say("action", actions[at].name);
+		}
+		if (objects[at].address) {
+			say("object", objects[at].kind);
+		}
+	}
+}
+
+static void count_entries(const char *path)
+{
+	DIR *directory = opendir(path);
+	int count = 0;
+
+	while (directory && readdir(directory)) {
+		count++;
+	}
+	if (directory) {
+		closedir(directory);
+	}
+	sayf("count", "%d", count);
+}
+
+/* Everything that Asterisk does on a channel's, a console's or a session's thread is done on one that outlives the module. */
+static pthread_mutex_t hand;
+static pthread_cond_t changed;
+static char *task;
+static pthread_t foreign;
+static int foreign_runs;
+
+static void *work(void *data)
+{
+	int go_on = 1;
+
+	(void) data;
+	while (go_on) {
+		char *line, *verb;
+
+		pthread_mutex_lock(&hand);
+		while (!task) {
+			pthread_cond_wait(&changed, &hand);
+		}
+		line = task;
+		pthread_mutex_unlock(&hand);
+		verb = strsep(&line, " ");
+		if (!strcmp(verb, "read")) {
+			do_read(line);
+		} else if (!strcmp(verb, "run") || !strcmp(verb, "tab")) {
+			do_run(line, verb[0] == 't');
+		} else if (!strcmp(verb, "action")) {
+			do_action(line);
+		} else if (!strcmp(verb, "tell")) {
+			do_tell(line);
+		} else {
+			go_on = 0;
+		}
+		pthread_mutex_lock(&hand);
+		task = NULL;
+		pthread_cond_broadcast(&changed);
+		pthread_mutex_unlock(&hand);
+	}
+	return NULL;
+}
+
+static void on_foreign_thread(char *line)
+{
+	if (!foreign_runs) {
+		pthread_create(&foreign, NULL, work, NULL);
+		foreign_runs = 1;
+	}
+	pthread_mutex_lock(&hand);
+	task = line;
+	pthread_cond_broadcast(&changed);
+	while (task) {
+		pthread_cond_wait(&changed, &hand);
+	}
+	pthread_mutex_unlock(&hand);
+}
+
+int main(int argc, char **argv)
+{
+	static char line[LONG];
+	pthread_mutexattr_t recursive;
+
+	if (argc != 2) {
+		return 2;
+	}
+	folder = argv[1];
+#define SET_FOLDER(name) ast_config_AST_ ## name ## _DIR = folder;
+	FOLDERS(SET_FOLDER)
+	pthread_mutex_init(&hand, NULL);
+	pthread_cond_init(&changed, NULL);
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&channel.lock, &recursive);
+	channel.caller.id.number.valid = 1;
+	channel.caller.id.number.str = "79001234567";
+	memset(channel.variable, 'v', sizeof(channel.variable) - 1);
+
+	while (fgets(line, sizeof(line), stdin)) {
+		char *rest = line, *verb;
+
+		line[strcspn(line, "\n")] = '\0';
+		if (!strncmp(line, "read ", 5) || !strncmp(line, "run ", 4) || !strncmp(line, "tab ", 4) || !strncmp(line, "action ", 7)
+			|| !strncmp(line, "tell ", 5)) {
+			on_foreign_thread(line);
+			say(".", "");
+			continue;
+		}
+		verb = strsep(&rest, " ");
+		if (!strcmp(verb, "open")) {
+			do_open(rest);
+		} else if (!strcmp(verb, "close")) {
+			sayf("closed", "%d mapped %d", dlclose(image), dl_iterate_phdr(seek_image, NULL));
+		} else if (!strcmp(verb, "version")) {
+			snprintf(version_text, sizeof(version_text), "%s", strsep(&rest, " "));
+			snprintf(version_number, sizeof(version_number), "%s", rest);
+		} else if (!strcmp(verb, "decline")) {
+			snprintf(declined_type, sizeof(declined_type), "%s", rest);
+		} else if (!strcmp(verb, "load")) {
+			sayf("returned", "%d", (int) module.info->load());
+		} else if (!strcmp(verb, "reload")) {
+			sayf("returned", "%d", module.info->reload());
+		} else if (!strcmp(verb, "unload")) {
+			sayf("returned", "%d", module.info->unload());
+		} else if (!strcmp(verb, "end")) {
+			if (at_exit) {
+				at_exit();
+			}
+		} else if (!strcmp(verb, "registered")) {
+			do_registered();
+		} else if (!strcmp(verb, "threads")) {
+			count_entries("/proc/self/task");
+		} else if (!strcmp(verb, "files")) {
+			count_entries("/proc/self/fd");
+		} else if (!strcmp(verb, "leave")) {
+			if (foreign_runs) {
+				on_foreign_thread(line);
+				pthread_join(foreign, NULL);
+				foreign_runs = 0;
+			}
+		} else {
+			say("error", "no such command of the host");
+		}
+		say(".", "");
+	}
+	return 0;
+}

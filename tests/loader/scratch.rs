@@ -1,0 +1,503 @@
+//! A module for the tests of the safe floor (`src/ast`): it uses each part of it once, and has doors that
+//! lead to a panic.
+//!
+//! It is an example of the package, built by `cargo test` and by nothing else: what is shipped has no such
+//! doors. It takes the floor in by path, because the crate already exports a load, reload and unload of its
+//! own.
+
+#[path = "../../src/ast/mod.rs"]
+pub mod ast;
+#[path = "../../src/sys.rs"]
+pub mod sys;
+
+use std::borrow::Cow;
+use std::ffi::CStr;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use ast::channel::Channel;
+use ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
+use ast::function::{FunctionRegistration, ReadFunction, Unreadable};
+use ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
+use ast::module::{Load, Module, Reload, Unload};
+use ast::stasis::{Bridge, Event, Record, Snapshot, Subscriber, Subscription, running_channels};
+use ast::thread::{Joined, Thread};
+use ast::{config, guard, manager, module, paths, thread};
+
+struct Scratch;
+
+ast::module::export!(Scratch);
+
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    told: Condvar,
+}
+
+struct State {
+    bell: Arc<Bell>,
+    worker: Thread,
+    subscription: Subscription,
+    functions: Vec<FunctionRegistration>,
+    commands: Vec<CommandRegistration>,
+    actions: Vec<ActionRegistration>,
+}
+
+static STATE: Mutex<Option<State>> = Mutex::new(None);
+/// Makes the next load panic when half of it is done.
+static PANIC_IN_LOAD: AtomicBool = AtomicBool::new(false);
+
+fn read_configuration() {
+    match config::load(c"planfix.conf") {
+        config::Loaded::Missing => log::warn!(target: "res_planfix::scratch", "planfix.conf is missing."),
+        config::Loaded::Invalid => log::warn!(target: "res_planfix::scratch", "planfix.conf is invalid."),
+        config::Loaded::Entries(entries) => {
+            for config::Entry {
+                section,
+                name,
+                value,
+                file,
+                line,
+            } in entries
+            {
+                let file = file.rsplit('/').next().unwrap_or_default().to_owned();
+                log::info!(target: "res_planfix::scratch", "[{section}] {name}={value} at {file}:{line}.");
+            }
+        }
+    }
+}
+
+fn start() -> Result<State, Box<dyn std::error::Error>> {
+    let bell = Arc::new(Bell::default());
+    let heard = Arc::clone(&bell);
+    let worker = thread::spawn(
+        "planfix-scratch-worker",
+        Box::new(move || {
+            let rung = heard.rung.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(heard.told.wait_while(rung, |rung| !*rung));
+        }),
+    )?;
+    let doomed = thread::spawn("planfix-doomed", Box::new(|| panic!("a worker's panic")))?;
+    assert_eq!(doomed.join(Duration::from_secs(5)), Joined::Panicked);
+    Ok(State {
+        bell,
+        worker,
+        subscription: Subscription::channels_and_bridges::<Told>()?,
+        functions: vec![FunctionRegistration::read::<Scratched>()?],
+        commands: vec![CommandRegistration::new::<Show>()?],
+        actions: vec![ActionRegistration::new::<List>()?],
+    })
+}
+
+impl Module for Scratch {
+    fn load() -> Load {
+        read_configuration();
+        let folders = [
+            paths::config_dir(),
+            paths::spool_dir(),
+            paths::monitor_dir(),
+            paths::var_dir(),
+            paths::data_dir(),
+            paths::log_dir(),
+            paths::run_dir(),
+            paths::module_dir(),
+        ];
+        assert!(folders.iter().all(|folder| folder.is_absolute()));
+        match start() {
+            Ok(state) => *STATE.lock().unwrap_or_else(PoisonError::into_inner) = Some(state),
+            Err(error) => {
+                log::error!(target: "res_planfix::scratch", "Load: {error}.");
+                return Load::Declined;
+            }
+        }
+        assert!(!PANIC_IN_LOAD.swap(false, Ordering::Relaxed), "the load's panic");
+        log::info!(target: "res_planfix::scratch", "Loaded build {} for {}.", module::BUILD_ID, module::COMPILED_VERSION);
+        log::error!(target: "rustls::conn", "a stranger's line");
+        log::debug!(target: "res_planfix::scratch", "A line for debug 1.");
+        log::trace!(target: "res_planfix::scratch", "A line for debug 3.");
+        manager::event(
+            Authority::SYSTEM,
+            "ScratchLoaded",
+            &[("Value", "one\r\nEvent: Forged")],
+        );
+        Load::Loaded
+    }
+
+    fn reload() -> Reload {
+        read_configuration();
+        Reload::Done
+    }
+
+    fn unload() -> Unload {
+        let Some(State {
+            bell,
+            worker,
+            subscription,
+            functions,
+            commands,
+            actions,
+        }) = STATE.lock().unwrap_or_else(PoisonError::into_inner).take()
+        else {
+            return Unload::Done;
+        };
+        drop((actions, commands, functions, subscription));
+        assert!(guard::drained(Duration::ZERO));
+        *bell.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        bell.told.notify_all();
+        assert_eq!(worker.join(Duration::from_secs(5)), Joined::Finished);
+        Unload::Done
+    }
+}
+
+struct Scratched;
+
+impl ReadFunction for Scratched {
+    const NAME: &'static CStr = c"SCRATCH";
+
+    fn read(channel: Option<&Channel<'_>>, args: &[u8]) -> Result<Cow<'static, [u8]>, Unreadable> {
+        match (args, channel) {
+            (b"panic", _) => panic!("a function's panic with %s and\nanother line"),
+            (b"panic in the next load", _) => {
+                PANIC_IN_LOAD.store(true, Ordering::Relaxed);
+                Ok(Cow::Borrowed(b"AGREED"))
+            }
+            (b"unreadable", _) => Err(Unreadable),
+            (b"event", _) => {
+                manager::event(
+                    Authority::CALL,
+                    "ScratchEvent",
+                    &[("Value", "one\r\nEvent: Forged")],
+                );
+                Ok(Cow::Borrowed(b"TOLD"))
+            }
+            (b"facts", Some(channel)) => {
+                let facts = channel.facts();
+                let variable = channel.variable(c"SCRATCHED").unwrap_or_default();
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                let option =
+                    |bytes: Option<Vec<u8>>| bytes.map_or_else(|| "-".to_owned(), |bytes| text(&bytes));
+                Ok(Cow::Owned(
+                    format!(
+                        "{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}",
+                        text(&facts.name),
+                        text(&facts.exten),
+                        text(&facts.context),
+                        text(&facts.dialed),
+                        option(facts.caller_number),
+                        facts.caller_restricted,
+                        option(facts.connected_number),
+                        option(facts.macro_exten),
+                        facts.up_time.as_millis() > 0,
+                        facts.uniqueid == facts.linkedid,
+                        text(&variable)
+                    )
+                    .into_bytes(),
+                ))
+            }
+            (b"empty", _) => Ok(Cow::Borrowed(b"")),
+            (b"fixed", _) => Ok(Cow::Borrowed(b"QUEUED")),
+            _ => Ok(Cow::Owned(args.to_vec())),
+        }
+    }
+}
+
+/// Logs each record as a line.
+struct Told;
+
+impl Subscriber for Told {
+    const VARIABLES: bool = true;
+
+    fn record(record: Record<'_>) {
+        log::info!(target: "res_planfix::stasis", "{}", line(record));
+        if let Event::VariableSet { name: b"panic", .. } = record.event {
+            panic!("a subscriber's panic");
+        }
+    }
+}
+
+fn word(bytes: &[u8]) -> Cow<'_, str> {
+    match bytes {
+        b"" => Cow::Borrowed("-"),
+        bytes => String::from_utf8_lossy(bytes),
+    }
+}
+
+fn snapshot(of: Snapshot<'_>) -> String {
+    let texts = [
+        of.uniqueid(),
+        of.linkedid(),
+        of.name(),
+        of.technology(),
+        of.accountcode(),
+        of.caller_number(),
+        of.caller_name(),
+        of.ani(),
+        of.rdnis(),
+        of.dialed(),
+        of.connected_number(),
+        of.connected_name(),
+        of.context(),
+        of.exten(),
+        of.application(),
+        of.application_data(),
+        of.bridge(),
+        of.hangup_source(),
+    ];
+    format!(
+        "[{} {:?} restricted={} cause={} created={}]",
+        texts.map(word).join(" "),
+        of.state(),
+        of.caller_restricted(),
+        of.hangup_cause(),
+        of.created()
+    )
+}
+
+fn bridge(of: Bridge<'_>) -> String {
+    format!(
+        "({} {} {} {} channels={} created={})",
+        word(of.uniqueid()),
+        word(of.technology()),
+        word(of.creator()),
+        word(of.name()),
+        of.channels(),
+        of.created()
+    )
+}
+
+fn name(of: Option<Snapshot<'_>>) -> Cow<'_, str> {
+    word(of.map_or(b"", Snapshot::name))
+}
+
+fn id(of: Option<Bridge<'_>>) -> Cow<'_, str> {
+    word(of.map_or(b"", Bridge::uniqueid))
+}
+
+fn line(Record { time, event }: Record<'_>) -> String {
+    let told = match event {
+        Event::Running {
+            channel,
+            bridge: within,
+        } => {
+            format!(
+                "Running {} {}",
+                snapshot(channel),
+                within.map_or_else(|| "-".to_owned(), bridge)
+            )
+        }
+        Event::CaughtUp => "CaughtUp".to_owned(),
+        Event::ChannelCreated { channel } => format!("ChannelCreated {}", snapshot(channel)),
+        Event::ChannelChanged {
+            channel,
+            before,
+            changes,
+        } => {
+            let parts = [
+                ("state", changes.state()),
+                ("identity", changes.identity()),
+                ("caller", changes.caller()),
+                ("connected", changes.connected()),
+                ("bridge", changes.bridge()),
+                ("extension", changes.extension()),
+                ("application", changes.application()),
+                ("hangup", changes.hangup()),
+            ];
+            let changed: Vec<&str> = parts
+                .iter()
+                .filter_map(|(name, changed)| changed.then_some(*name))
+                .collect();
+            assert_eq!(changes.application_only(), changed == ["application"]);
+            format!(
+                "ChannelChanged {} from {:?} {}",
+                changed.join(","),
+                before.state(),
+                snapshot(channel)
+            )
+        }
+        Event::ChannelGone { channel } => format!("ChannelGone {}", snapshot(channel)),
+        Event::BridgeEntered {
+            channel,
+            bridge: entered,
+            swapped,
+        } => {
+            let swapped = word(swapped.unwrap_or_default());
+            format!(
+                "BridgeEntered {} {} swapped={swapped}",
+                bridge(entered),
+                snapshot(channel)
+            )
+        }
+        Event::BridgeLeft {
+            channel,
+            bridge: left,
+        } => {
+            format!("BridgeLeft {} {}", bridge(left), snapshot(channel))
+        }
+        Event::Dial {
+            phase,
+            status,
+            caller,
+            peer,
+            dial_string,
+            forward,
+            forwarded,
+        } => format!(
+            "Dial {phase:?} {} {} -> {} {} {} {}",
+            word(status),
+            name(caller),
+            word(peer.name()),
+            word(dial_string),
+            word(forward),
+            name(forwarded)
+        ),
+        Event::BlindTransfer {
+            outcome,
+            external,
+            transferer,
+            transferee,
+            bridge,
+            context,
+            exten,
+            replacing,
+        } => format!(
+            "BlindTransfer {outcome:?} external={external} {} {} {} {}@{} {}",
+            word(transferer.name()),
+            name(transferee),
+            id(bridge),
+            word(exten),
+            word(context),
+            name(replacing)
+        ),
+        Event::AttendedTransfer {
+            outcome,
+            external,
+            transferer,
+            consulting,
+            transferee,
+            target,
+            bridge,
+            consulting_bridge,
+            ending,
+            destination,
+        } => format!(
+            "AttendedTransfer {outcome:?} external={external} {} {} {} {} {} {} {ending:?} {}",
+            word(transferer.name()),
+            word(consulting.name()),
+            name(transferee),
+            name(target),
+            id(bridge),
+            id(consulting_bridge),
+            word(destination)
+        ),
+        Event::Pickup { channel, target } => {
+            format!("Pickup {} {}", word(channel.name()), word(target.name()))
+        }
+        Event::Hold { channel, music_class } => {
+            format!("Hold {} {}", word(channel.name()), word(music_class))
+        }
+        Event::Unhold { channel } => format!("Unhold {}", word(channel.name())),
+        Event::Parking {
+            what,
+            parkee,
+            retriever,
+            parker_dial_string,
+            lot,
+            space,
+        } => format!(
+            "Parking {what:?} {} {} {} {} {space}",
+            word(parkee.name()),
+            name(retriever),
+            word(parker_dial_string),
+            word(lot)
+        ),
+        Event::VariableSet {
+            channel,
+            name: variable,
+            value,
+        } => {
+            format!(
+                "VariableSet {} {}={}",
+                word(channel.name()),
+                word(variable),
+                word(value)
+            )
+        }
+    };
+    format!("{time} {told}")
+}
+
+struct Show;
+
+impl Command for Show {
+    const COMMAND: &'static CStr = c"scratch show";
+    const SUMMARY: &'static CStr = c"Show what the scratch module was given";
+    const USAGE: &'static CStr = c"Usage: scratch show [status|panic|fail] ...\n";
+
+    fn complete(at: &Completion<'_>) -> Vec<String> {
+        match at.position {
+            0 => ["status", "statistics", "panic", "fail"]
+                .map(str::to_owned)
+                .to_vec(),
+            1 if at.args == ["panic"] => panic!("a completion's panic"),
+            _ => Vec::new(),
+        }
+    }
+
+    fn run(args: &[&str], out: &mut Out) -> Outcome {
+        match args {
+            [] => Outcome::ShowUsage,
+            ["panic"] => panic!("a command's panic"),
+            ["fail"] => Outcome::Failure,
+            ["running"] => {
+                running_channels(|record| out.line(&line(record)));
+                Outcome::Success
+            }
+            ["status", behind @ ..] => {
+                let running = module::running();
+                out.line(&format!("Build {}, panics {}", module::BUILD_ID, guard::panics()));
+                out.line(&format!(
+                    "Asterisk {:?} for {}",
+                    running.major,
+                    module::COMPILED_MAJOR
+                ));
+                let booted = module::fully_booted();
+                let _ = writeln!(out, "Booted {booted}, shutting down {}", module::shutting_down());
+                let _ = write!(out, "Behind {behind:?} %s%n \x1b[31m");
+                Outcome::Success
+            }
+            _ => Outcome::ShowUsage,
+        }
+    }
+}
+
+struct List;
+
+impl Action for List {
+    const NAME: &'static CStr = c"ScratchList";
+    const AUTHORITY: Authority = Authority::SYSTEM;
+
+    fn run(request: &Request<'_>, reply: Reply<'_>) {
+        let value = request.header(c"Value").map(Cow::into_owned).unwrap_or_default();
+        match request.header(c"How").as_deref() {
+            Some("ack") => reply.ack(&value),
+            Some("error") => reply.error(&value),
+            Some("fields") => {
+                reply.fields("Fields", &[("Value", &value), ("Forged", "a\r\nResponse: Error")]);
+            }
+            Some("silent") => drop(reply),
+            Some("panic") => panic!("an action's panic"),
+            Some("panic in list") => {
+                let mut list = reply.list("List", "ScratchListComplete");
+                list.event("ScratchEntry", &[("Number", "1")]);
+                panic!("an action's panic in its list");
+            }
+            _ => {
+                let mut list = reply.list("List", "ScratchListComplete");
+                list.event("ScratchEntry", &[("Number", "1"), ("Value", &value)]);
+                list.event("ScratchEntry", &[("Number", "2")]);
+            }
+        }
+    }
+}

@@ -16,7 +16,7 @@ SOURCES := $(shell find src include -type f) Cargo.toml Cargo.lock build.rs wrap
 # Sets what the machine lacks and cannot have installed: see tools/prepare.
 prepare = prepared=$$(tools/prepare $(1)); eval "$$prepared"
 
-.PHONY: all modules check test test-pure test-loader test-live bench demo install samples uninstall clean help
+.PHONY: all modules check test test-pure test-loader test-live bench load demo install samples uninstall clean help
 
 all: ## Build target/release/res_planfix.so for the Asterisk of this machine (or ASTERISK_INCLUDE_DIR)
 	@$(call prepare,build)
@@ -72,6 +72,11 @@ bench: modules ## Measure, as ratios in one run; prints the table and writes doc
 	@$(call prepare,bench)
 	$(CARGO) build --release --locked -p planfix-sandbox -p harness
 	exec target/release/bench
+
+load: modules ## Ten thousand calls at fifty a second on 22 and 16: every card that opens closes (seven minutes)
+	@$(call prepare,demo)
+	$(CARGO) build --release --locked -p planfix-sandbox -p harness
+	exec target/release/load
 
 install: ## Install the module and its documentation where this machine's asterisk.conf says (DESTDIR, ASTERISK_CONF)
 	@tools/install module

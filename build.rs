@@ -51,8 +51,9 @@ mod module {
         "ast_(custom_function|cli_entry|cli_args|cli_command|variable|module_load_result)",
         "ast_(channel_state|transfer_result|attended_transfer_dest_type|parked_call_event_type)",
     ];
-    const VARIABLES: [&str; 4] = [
+    const VARIABLES: [&str; 5] = [
         "ast_config_AST_.*_DIR",
+        "ast_startuptime",
         "EVENT_FLAG_.*",
         "RESULT_(SUCCESS|SHOWUSAGE|FAILURE)",
         "__LOG_.*",

@@ -12,6 +12,7 @@
 #include "asterisk/logger.h"
 #include "asterisk/manager.h"
 #include "asterisk/module.h"
+#include "asterisk/options.h"
 #include "asterisk/parking.h"
 #include "asterisk/paths.h"
 #include "asterisk/pbx.h"

@@ -141,6 +141,7 @@ enum shim_change {
 struct shim_record {
 	enum shim_event event;
 	int64_t time;             /* Microseconds since 1970, when Asterisk made the message. */
+	uint64_t began;           /* Nanoseconds of the machine's monotonic clock, when Asterisk gave it to us. */
 	unsigned int changes;     /* of enum shim_change */
 	int outcome;              /* enum ast_transfer_result */
 	int external;             /* A transfer by the channel driver or AMI, not by DTMF. */
@@ -167,6 +168,8 @@ void shim_stasis_unsubscribe(struct shim_subscription *subscription);
 const char *shim_stasis_declined(const struct shim_subscription *subscription, size_t index);
 /* SHIM_RUNNING for each channel that exists, on this thread. */
 void shim_stasis_running(shim_record_callback callback, void *data);
+/* The clock of shim_record's `began`. */
+uint64_t shim_nanoseconds(void);
 
 /* utils.h. The name is what `core show threads` prints. Returns an errno value. */
 int shim_thread_start(pthread_t *thread, void *(*start)(void *), void *data, size_t stack, const char *name);

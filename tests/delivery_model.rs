@@ -1,7 +1,8 @@
-//! Random calls, faults, pauses and restarts against one rule: everything that was accepted arrives, and within a call
-//! nothing arrives before what was accepted before it. A failure prints its seed; RES_PLANFIX_SEED repeats it.
+//! Random calls, faults, pauses and restarts against two rules: everything that was accepted arrives, and within a call
+//! nothing arrives before what was accepted before it; and the open cards are those that were shown and not closed, in the
+//! answer and on the disk. A failure prints its seed; RES_PLANFIX_SEED repeats it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use res_planfix::core::draft::{Draft, Form, Kind};
 use res_planfix::core::secret::Secret;
 use res_planfix::core::settings::{self, Crm};
 use res_planfix::delivery::clock::SystemClock;
-use res_planfix::delivery::question::Question;
+use res_planfix::delivery::question::{Answer, Question};
 use res_planfix::delivery::threads::StdThreads;
 use res_planfix::delivery::{Delivery, Surroundings};
 
+/// For whatever takes milliseconds on a machine with nothing else to do.
+const BOUND: Duration = Duration::from_secs(60);
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Some of them let the CRM take the request in although its answer is lost, which leads to repetitions.
@@ -61,6 +64,29 @@ fn draft(call: usize, step: usize) -> Draft {
     }
 }
 
+/// Each open card's call, and whether it was accepted.
+type Open = BTreeMap<String, bool>;
+
+/// The open cards by the answer, which holds whatever was submitted before, and by the table as another process sees it.
+fn open_cards(delivery: &Delivery, folder: &std::path::Path) -> (Open, Open) {
+    let Some(Answer::OpenCards(cards)) = delivery.ask(Question::OpenCards, Duration::from_secs(30)) else {
+        panic!("no answer")
+    };
+    let answer = cards
+        .into_iter()
+        .map(|card| (card.callid, card.accepted.is_some()))
+        .collect();
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let file = rusqlite::Connection::open_with_flags(folder.join("spool.db"), flags).unwrap();
+    let mut statement = file
+        .prepare("SELECT callid, accepted IS NOT NULL FROM open_card")
+        .unwrap();
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    (answer, rows.collect::<Result<_, _>>().unwrap())
+}
+
 #[test]
 fn whatever_happens_everything_arrives_in_the_order_of_its_call() {
     let seed =
@@ -81,8 +107,9 @@ fn whatever_happens_everything_arrives_in_the_order_of_its_call() {
         tls_ca_file: String::new(),
     };
     let config = settings::Delivery {
-        connect_timeout: Duration::from_secs(1),
-        response_timeout: Duration::from_secs(1),
+        // A request that the sandbox takes in later than this would be out of order, and rightly be asked for again.
+        connect_timeout: Duration::from_secs(10),
+        response_timeout: Duration::from_secs(10),
         retry_max: Duration::from_secs(1),
         stale_popup: Duration::from_secs(86_400),
         ..settings::Delivery::default()
@@ -97,6 +124,8 @@ fn whatever_happens_everything_arrives_in_the_order_of_its_call() {
     };
     let mut delivery = start();
     let mut steps: HashMap<usize, usize> = HashMap::new();
+    let mut open = Open::new();
+    let place = folder.path().join("planfix");
     let mut accepted = 0;
     for _ in 0..60 {
         if random.u8(..3) == 0 {
@@ -106,6 +135,10 @@ fn whatever_happens_everything_arrives_in_the_order_of_its_call() {
             let call = random.usize(..400);
             let step = steps.entry(call).or_default();
             if *step < 4 && delivery.submit(vec![draft(call, *step)]).is_ok() {
+                match *step {
+                    0 | 1 => drop(open.insert(format!("c{call}"), *step == 1)),
+                    _ => drop(open.remove(&format!("c{call}"))),
+                }
                 *step += 1;
                 accepted += 1;
             }
@@ -115,11 +148,11 @@ fn whatever_happens_everything_arrives_in_the_order_of_its_call() {
         let _ = sandbox.wait_for(|requests| requests.len() >= enough, Duration::from_millis(250));
         match random.u8(..12) {
             0 => {
-                assert!(delivery.stop(Duration::from_secs(2)), "seed {seed}");
+                assert!(delivery.stop(BOUND), "seed {seed}");
                 delivery = start();
             }
-            1 => drop(delivery.ask(Question::Pause(true), Duration::from_secs(10))),
-            2 | 3 => drop(delivery.ask(Question::Pause(false), Duration::from_secs(10))),
+            1 => drop(delivery.ask(Question::Pause(true), BOUND)),
+            2 | 3 => drop(delivery.ask(Question::Pause(false), BOUND)),
             4 => delivery
                 .reconfigure(
                     &crm,
@@ -131,9 +164,14 @@ fn whatever_happens_everything_arrives_in_the_order_of_its_call() {
                 .unwrap(),
             _ => {}
         }
+        if random.u8(..4) == 0 {
+            let (answer, table) = open_cards(&delivery, &place);
+            assert_eq!(answer, open, "seed {seed}");
+            assert_eq!(table, open, "seed {seed}: on the disk");
+        }
     }
     sandbox.clear_faults();
-    let _ = delivery.ask(Question::Pause(false), Duration::from_secs(10));
+    let _ = delivery.ask(Question::Pause(false), BOUND);
     let complete = |requests: &[Arc<planfix_sandbox::Request>]| {
         let mut seen: HashMap<&str, std::collections::HashSet<&str>> = HashMap::new();
         for request in requests.iter().filter(|request| request.processed) {
@@ -147,12 +185,18 @@ fn whatever_happens_everything_arrives_in_the_order_of_its_call() {
         }
         seen.values().map(std::collections::HashSet::len).sum::<usize>() == accepted
     };
-    let arrived = sandbox.wait_for(complete, Duration::from_secs(60));
+    let arrived = sandbox.wait_for(complete, 5 * BOUND);
     assert!(
         arrived,
         "seed {seed}: {accepted} were accepted; {:#?}",
         delivery.status()
     );
+
+    drop(delivery);
+    delivery = start();
+    let (answer, table) = open_cards(&delivery, &place);
+    assert_eq!(answer, open, "seed {seed}");
+    assert_eq!(table, open, "seed {seed}: on the disk");
 
     let order = ["INCOMING", "ACCEPTED", "COMPLETED", "record"];
     let mut reached: HashMap<String, usize> = HashMap::new();

@@ -62,7 +62,7 @@ fn calls(status_map: StatusMap) -> Calls {
     Calls {
         internal: Patterns::parse("_XXX,_XXXX").unwrap(),
         status_map,
-        data: Vec::new(),
+        ..Calls::default()
     }
 }
 
@@ -416,10 +416,57 @@ fn an_outbound_channel_tells_the_number_and_the_employee() {
         channel.variables = ampuser.map(|ext| ("AMPUSER", ext)).into_iter().collect();
         let body = bodies(ask(b"OUTGOING", &channel, &calls(StatusMap::Api))).remove(0);
         assert!(
-            body.contains("phone=89161234567") && body.contains(&format!("&ext={expected}&")),
+            body.contains("phone=79161234567&") && body.contains(&format!("&ext={expected}&")),
             "{body}"
         );
     }
+}
+
+#[test]
+fn only_a_phone_from_the_channel_is_brought_into_the_crms_form() {
+    let inbound = |caller, args: &str, settings: &Calls| {
+        let channel = Channel {
+            linkedid: Some("c"),
+            caller: Some(caller),
+            exten: Some("101"),
+            exists: true,
+            ..Channel::default()
+        };
+        let body = bodies(ask(args.as_bytes(), &channel, settings)).remove(0);
+        let (_, phone) = form_urlencoded::parse(body.as_bytes())
+            .find(|(name, _)| name == "phone")
+            .unwrap();
+        phone.into_owned()
+    };
+    let (api, voxlink) = (calls(StatusMap::Api), calls(StatusMap::Voxlink));
+    for (caller, expected) in [
+        ("89161234567", "79161234567"),
+        ("+7 916 123-45-67", "79161234567"),
+        ("Anonymous", "anonymous"),
+        ("112", "112"),
+    ] {
+        assert_eq!(inbound(caller, "INCOMING,,pult", &api), expected);
+        assert_eq!(
+            inbound(caller, "INCOMING,,pult", &voxlink),
+            caller,
+            "as in the scripts"
+        );
+        assert_eq!(
+            inbound("84950000000", &format!("INCOMING,{caller},pult"), &api),
+            caller,
+            "given"
+        );
+    }
+    let mut own = calls(StatusMap::Api);
+    own.numbering.set_area_code("495").unwrap();
+    assert_eq!(inbound("6451234", "INCOMING", &own), "74956451234");
+    own.internal = Patterns::parse("_64XXXXX").unwrap();
+    assert_eq!(
+        inbound("6451234", "INCOMING,,pult", &own),
+        "6451234",
+        "an employee's number is none of a client's"
+    );
+    assert_eq!(inbound("79161234567", "INCOMING,,6451234", &own), "79161234567");
 }
 
 #[test]

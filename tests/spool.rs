@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use res_planfix::core::draft::{Draft, Kind};
 use res_planfix::core::lanes::Parcel;
+use res_planfix::core::open_card::{OpenCard, OpenCards};
 use res_planfix::delivery::spool::{Change, Replay, Spool, SpoolError, State};
+use res_planfix::delivery::story::{Story, Told};
 
 const LIMIT: u64 = 64 << 20;
 
@@ -102,6 +104,23 @@ fn a_second_asterisk_is_kept_out() {
     ));
     drop(spool);
     open(folder.path());
+}
+
+#[test]
+fn a_lock_that_a_child_holds_for_a_moment_keeps_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(folder.path());
+    drop(spool);
+    let lock = fs::File::open(folder.path().join("spool.lock")).unwrap();
+    lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Longer than the pause between two tries, and much shorter than all of them.
+            std::thread::sleep(std::time::Duration::from_millis(60));
+            drop(lock);
+        });
+        open(folder.path());
+    });
 }
 
 #[test]
@@ -289,11 +308,20 @@ fn the_limit_is_hard_and_delivering_makes_room_even_there() {
     assert_eq!(rows.len(), count);
     let settled: Vec<Change> = rows
         .iter()
-        .map(|row| Change::Settle {
-            id: row.id,
-            state: State::Delivered,
-            reason: None,
-            at: 1,
+        .flat_map(|row| {
+            [
+                Change::Tried {
+                    id: row.id,
+                    attempts: 1,
+                    reason: "no answer ".repeat(100),
+                },
+                Change::Settle {
+                    id: row.id,
+                    state: State::Delivered,
+                    reason: None,
+                    at: 1,
+                },
+            ]
         })
         .collect();
     spool.commit_lean(&settled).unwrap();
@@ -344,4 +372,331 @@ fn a_log_that_was_copied_begins_anew_and_is_short_again() {
         !spool.log_is_long(),
         "it would be copied after every commit from now on"
     );
+}
+
+/// The schema of the first version, to the letter.
+const FIRST_SCHEMA: &str = "\
+CREATE TABLE event (id INTEGER PRIMARY KEY, callid TEXT NOT NULL, kind TEXT NOT NULL, ext TEXT NOT NULL, body TEXT NOT NULL, accepted INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, reason TEXT, settled INTEGER);
+CREATE INDEX event_pending ON event (id) WHERE state = 0;
+CREATE INDEX event_call ON event (callid, id);
+CREATE INDEX event_settled ON event (state, settled) WHERE state <> 0;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+PRAGMA user_version = 1;
+PRAGMA journal_mode = wal;
+INSERT INTO meta VALUES ('paused', 'yes');
+INSERT INTO event VALUES
+  (7, 'c1', 'INCOMING', '101', 'cmd=event&x=%D0%9F', 1763700000000, 1, 1, NULL, 1763700001000),
+  (8, 'c1', 'ACCEPTED', '101', 'cmd=event', 1763700000000, 3, 0, 'stale', 1763700001000),
+  (9, 'c2', 'COMPLETED', '102', 'cmd=event', 1763700000000, 2, 3, 'refused', 1763700001000),
+  (10, 'c1', 'COMPLETED', '101', 'cmd=event', 1763700000000, 0, 4, 'no answer', NULL);
+";
+
+#[test]
+fn a_file_of_the_first_version_is_upgraded_in_place_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(FIRST_SCHEMA).unwrap();
+    // Not closed: the rows lie in the log alone, as after a crash.
+    for _ in 0..2 {
+        let mut spool = open(folder.path());
+        let totals = spool.totals().unwrap();
+        assert_eq!((totals.pending, totals.failed, totals.kept), (1, 1, 1));
+        assert_eq!(spool.meta("paused").unwrap().as_deref(), Some("yes"));
+        let rows = spool.pending_after(0, 10).unwrap();
+        assert_eq!((rows[0].id, rows[0].attempts), (10, 4));
+        let kept = spool.of_call("c1").unwrap();
+        assert_eq!(kept.iter().map(|row| row.id).collect::<Vec<_>>(), [7, 8, 10]);
+        assert_eq!(kept[0].body, "cmd=event&x=%D0%9F");
+        assert!(spool.take_id() > 10);
+        assert_eq!(spool.open_cards().unwrap(), []);
+        spool.keep_stories(&[story(1)]).unwrap();
+        assert!(spool.story("c1").unwrap().is_some());
+    }
+    let version: i64 = old
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 2);
+}
+
+#[test]
+fn a_file_of_the_first_version_that_holds_more_than_that_is_not_upgraded() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
+    old.execute_batch(FIRST_SCHEMA).unwrap();
+    old.execute_batch("CREATE VIEW open_card AS SELECT * FROM event")
+        .unwrap();
+    old.close().unwrap();
+    let opened = Spool::open(folder.path(), LIMIT, 7_000).unwrap();
+    assert!(opened.moved.unwrap().1.contains("tables"));
+    assert_eq!(opened.rescued, 1);
+}
+
+/// A request is accepted at `at` and written as the dispatcher writes it.
+fn follow(spool: &mut Spool, cards: &mut OpenCards, callid: &str, kind: Kind, at: u64) {
+    let parcel = parcel(spool, callid, kind);
+    cards.note(&parcel.draft, at);
+    write(spool, cards, &[Change::Add(parcel)], Some(at));
+}
+
+fn write(spool: &mut Spool, cards: &mut OpenCards, changes: &[Change], alive: Option<u64>) {
+    let mut lacking = cards.removals();
+    lacking.extend(cards.rows(usize::MAX));
+    spool.commit_along(changes, &lacking, alive).unwrap();
+    cards.removals_written();
+    cards.rows_written(usize::MAX);
+}
+
+fn open_card(callid: &str, shown: u64, accepted: Option<u64>, alive: Option<u64>) -> OpenCard {
+    OpenCard {
+        callid: callid.to_owned(),
+        ext: "101".to_owned(),
+        opening: "cmd=event&x=%D0%9F".to_owned(),
+        shown,
+        accepted,
+        alive,
+    }
+}
+
+#[test]
+fn open_cards_are_there_after_a_crash_with_the_talk_time_that_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    let mut cards = OpenCards::default();
+    follow(&mut spool, &mut cards, "rings", Kind::Incoming, 1_000);
+    follow(&mut spool, &mut cards, "talks", Kind::Outgoing, 2_000);
+    follow(&mut spool, &mut cards, "talks", Kind::Accepted, 3_000);
+    follow(&mut spool, &mut cards, "over", Kind::Incoming, 4_000);
+    follow(&mut spool, &mut cards, "over", Kind::Completed, 5_000);
+    follow(&mut spool, &mut cards, "unknown", Kind::Completed, 6_000);
+    let left = [
+        open_card("rings", 1_000, None, Some(6_000)),
+        open_card("talks", 2_000, Some(3_000), Some(6_000)),
+    ];
+    let sorted = |spool: &Spool| {
+        let mut cards = spool.open_cards().unwrap();
+        cards.sort_unstable_by_key(|card| card.shown);
+        cards
+    };
+    // Not closed: as after a crash. The second run ends in the same way before anybody closes the cards, and was alive
+    // long after the first.
+    for run in 0..3 {
+        drop(spool);
+        spool = open(folder.path());
+        spool.inherit_open_cards().unwrap();
+        assert_eq!(sorted(&spool), left, "run {run}");
+        spool.commit_along(&[], &[], Some(900_000 + run)).unwrap();
+    }
+    let mut cards = OpenCards::default();
+    cards.adopt(spool.open_cards().unwrap());
+    for card in cards.list(0) {
+        cards.note(&card.closing(), 7_000);
+    }
+    write(&mut spool, &mut cards, &[], None);
+    drop(spool);
+    assert_eq!(open(folder.path()).open_cards().unwrap(), []);
+}
+
+#[test]
+fn a_card_stays_open_whatever_becomes_of_its_requests_and_is_not_reopened_by_a_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    let mut cards = OpenCards::default();
+    for (callid, kind) in [
+        ("stale", Kind::Incoming),
+        ("refused", Kind::Incoming),
+        ("over", Kind::Incoming),
+        ("over", Kind::Completed),
+    ] {
+        follow(&mut spool, &mut cards, callid, kind, 1_000);
+    }
+    for (id, state) in [
+        (1, State::Dropped),
+        (2, State::Failed),
+        (3, State::Delivered),
+        (4, State::Delivered),
+    ] {
+        settle(&mut spool, id, state, None);
+    }
+    assert_eq!(spool.replay(&Replay::Call("over".to_owned())).unwrap(), 2);
+    assert_eq!(spool.retry(None).unwrap(), 1);
+    assert!(spool.forget(State::Dropped, u64::MAX, 10).unwrap() == 1);
+    drop(spool);
+    let open: Vec<String> = open(folder.path())
+        .open_cards()
+        .unwrap()
+        .into_iter()
+        .map(|card| card.callid)
+        .collect();
+    assert_eq!(open, ["refused", "stale"]);
+}
+
+#[test]
+fn open_cards_are_carried_over_from_a_file_that_is_partly_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    let mut cards = OpenCards::default();
+    follow(&mut spool, &mut cards, "talks", Kind::Incoming, 2_000);
+    follow(&mut spool, &mut cards, "talks", Kind::Accepted, 3_000);
+    // Pending, and its card is open no more: the events alone would not tell.
+    follow(&mut spool, &mut cards, "over", Kind::Incoming, 4_000);
+    follow(&mut spool, &mut cards, "over", Kind::Completed, 5_000);
+    spool.close();
+    let foreign = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
+    foreign
+        .execute_batch("CREATE TRIGGER evil AFTER INSERT ON open_card BEGIN DELETE FROM event; END;")
+        .unwrap();
+    foreign.close().unwrap();
+    let opened = Spool::open(folder.path(), LIMIT, 7_000).unwrap();
+    assert!(opened.moved.is_some());
+    assert_eq!(opened.rescued, 4);
+    let left = [open_card("talks", 2_000, Some(3_000), Some(5_000))];
+    assert_eq!(opened.spool.open_cards().unwrap(), left);
+}
+
+#[test]
+fn a_card_is_closed_even_where_nothing_else_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(folder.path(), 1 << 20, 0).unwrap().spool;
+    let mut cards = OpenCards::default();
+    for n in 0..200 {
+        let parcel = parcel(&mut spool, &format!("c{n}"), Kind::Incoming);
+        cards.note(&parcel.draft, n);
+    }
+    write(&mut spool, &mut cards, &[], Some(1));
+    while big(&mut spool).is_ok() {}
+    let error = spool.keep_stories(&[story(1)]).unwrap_err();
+    assert!(matches!(error, SpoolError::Full(_)), "{error}");
+    for n in 0..200 {
+        let parcel = parcel(&mut spool, &format!("c{n}"), Kind::Completed);
+        cards.note(&parcel.draft, n);
+    }
+    // `alive` is as long as before, so it fits as well.
+    write(&mut spool, &mut cards, &[], Some(2));
+    assert_eq!(spool.open_cards().unwrap(), []);
+}
+
+fn story(number: u64) -> Story {
+    Story {
+        callid: format!("c{number}"),
+        channels: vec![format!("{number}.1"), format!("{number}.2"), "shared".to_owned()],
+        ended: number * 1_000,
+        text: format!("story {number}\n{}", "x".repeat(8_000)),
+    }
+}
+
+#[test]
+fn stories_are_found_by_the_call_and_by_each_channel() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    spool.keep_stories(&[story(1), story(2)]).unwrap();
+    // A linkedid is the uniqueid of one of the channels.
+    let linked = Story {
+        channels: vec!["3.9".to_owned(), "c3".to_owned()],
+        ..story(3)
+    };
+    spool.keep_stories(std::slice::from_ref(&linked)).unwrap();
+    drop(spool);
+    let spool = open(folder.path());
+    for (name, found) in [
+        ("c1", Some(story(1))),
+        ("1.1", Some(story(1))),
+        ("1.2", Some(story(1))),
+        ("shared", Some(story(2))),
+        ("c3", Some(linked.clone())),
+        ("3.9", Some(linked)),
+        ("3", None),
+        ("", None),
+    ] {
+        assert_eq!(spool.story(name).unwrap(), found, "{name}");
+    }
+    let told = |number: u64| Told {
+        callid: format!("c{number}"),
+        ended: number * 1_000,
+    };
+    assert_eq!(spool.latest_stories(2).unwrap(), [told(3), told(2)]);
+}
+
+#[test]
+fn old_stories_go_first_and_a_few_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    let stories: Vec<Story> = (0..20).map(story).collect();
+    spool.keep_stories(&stories).unwrap();
+    let oldest = |spool: &Spool| spool.latest_stories(100).unwrap().last().map(|told| told.ended);
+    assert_eq!(spool.forget_stories(5_000, 100, 3).unwrap(), 3);
+    assert_eq!(oldest(&spool), Some(3_000));
+    assert_eq!(spool.forget_stories(5_000, 100, 100).unwrap(), 2);
+    assert_eq!(spool.forget_stories(5_000, 100, 100).unwrap(), 0);
+    assert_eq!(oldest(&spool), Some(5_000));
+    // By number, and by both.
+    assert_eq!(spool.forget_stories(0, 10, 3).unwrap(), 3);
+    assert_eq!(spool.forget_stories(0, 10, 100).unwrap(), 2);
+    assert_eq!(spool.forget_stories(13_000, 9, 100).unwrap(), 3);
+    assert_eq!(oldest(&spool), Some(13_000));
+    // One with a time of its own does not hold the others up.
+    let future = Story {
+        ended: 1 << 50,
+        ..story(30)
+    };
+    spool.keep_stories(&[future, story(31)]).unwrap();
+    assert_eq!(spool.forget_stories(32_000, 100, 100).unwrap(), 8);
+    assert_eq!(spool.story("shared").unwrap().unwrap().callid, "c30");
+    assert_eq!(spool.story("31.1").unwrap(), None);
+    assert_eq!(spool.forget_stories(u64::MAX, 0, 100).unwrap(), 1);
+    drop(spool);
+    let file = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
+    let names: i64 = file
+        .query_row("SELECT count(*) FROM story_channel", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(names, 0, "no name is left behind");
+}
+
+#[test]
+fn every_event_of_a_call_is_listed_with_what_became_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    for kind in [Kind::Incoming, Kind::Accepted, Kind::Completed, Kind::Record] {
+        add(&mut spool, "c", kind);
+    }
+    add(&mut spool, "d", Kind::Incoming);
+    settle(&mut spool, 1, State::Delivered, None);
+    settle(&mut spool, 2, State::Dropped, Some("stale"));
+    settle(&mut spool, 3, State::Failed, Some("refused"));
+    let tried = Change::Tried {
+        id: 4,
+        attempts: 7,
+        reason: "no answer".to_owned(),
+    };
+    spool.commit(&[tried]).unwrap();
+    let rows = spool.of_call("c").unwrap();
+    let states: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row.id,
+                row.state,
+                row.reason.as_str(),
+                row.attempts,
+                row.settled_at,
+            )
+        })
+        .collect();
+    let settled = Some(1_763_700_001_000);
+    assert_eq!(
+        states,
+        [
+            (1, Some(State::Delivered), "", 0, settled),
+            (2, Some(State::Dropped), "stale", 0, settled),
+            (3, Some(State::Failed), "refused", 0, settled),
+            (4, None, "no answer", 7, None),
+        ]
+    );
+    assert_eq!(
+        (rows[0].accepted_at, rows[0].kind.as_str()),
+        (1_763_700_000_000, "INCOMING")
+    );
+    assert_eq!(rows[0].settled, spool.local_time(1_763_700_001_000).unwrap());
+    assert_eq!((rows[0].settled.len(), rows[3].settled.as_str()), (19, ""));
+    assert_eq!(rows[0].body, "cmd=event&x=%D0%9F");
 }

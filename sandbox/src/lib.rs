@@ -55,7 +55,9 @@ use wire::Wire;
 /// A thread of a connection needs little; 50 connections should not look like 100 MB.
 const STACK: usize = 512 * 1024;
 /// How long a change of the listener or the end of the threads may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a listener that does not listen sleeps at most.
+const NAP: Duration = Duration::from_secs(3);
 
 /// What all threads share.
 struct Shared {
@@ -182,6 +184,10 @@ impl Shared {
             *mode = wanted;
             self.listener.1.notify_all();
             if wanted == Mode::Open {
+                // Under the lock: whoever stops everything after this sees that an accept has to be woken.
+                if self.exchange.stopping() {
+                    return;
+                }
                 drop(mode);
                 match gate.accept() {
                     // Whoever wakes this thread up is the first to be accepted after a change of mode.
@@ -195,10 +201,8 @@ impl Shared {
                     Err(_) => std::thread::sleep(Duration::from_millis(10)),
                 }
             } else {
-                let left = expiry.map_or(PATIENCE, |expiry| {
-                    expiry.saturating_duration_since(Instant::now())
-                });
-                let nap = left.clamp(Duration::from_millis(1), PATIENCE);
+                let left = expiry.map_or(NAP, |expiry| expiry.saturating_duration_since(Instant::now()));
+                let nap = left.clamp(Duration::from_millis(1), NAP);
                 // Looking once more under the lock: a change since then has nobody left to wake.
                 if self.exchange.mode().0 == wanted && !self.exchange.stopping() {
                     drop(self.listener.1.wait_timeout(mode, nap));
@@ -430,9 +434,11 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.shared.exchange.stop();
-        self.shared.listener.1.notify_all();
         gate::wake(self.shared.control);
-        if *self.shared.listener_mode() == Mode::Open {
+        // Taking the lock means that the listener has seen the stop or sleeps by now.
+        let mode = *self.shared.listener_mode();
+        self.shared.listener.1.notify_all();
+        if mode == Mode::Open {
             gate::wake(self.shared.address);
         }
         for thread in self.threads.drain(..) {

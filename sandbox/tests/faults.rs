@@ -97,7 +97,7 @@ fn faults_pick_their_requests() {
     let id = sandbox.set_fault(fault("500"));
     sandbox.clear_fault(id);
     assert_eq!(ask(&sandbox, &with_key("cmd=ping")).status, 200);
-    sandbox.set_fault(fault("500,for=1000"));
+    sandbox.set_fault(fault("500,for=3000"));
     assert_eq!(ask(&sandbox, &with_key("cmd=ping")).status, 500);
     eventually("the fault runs out", || {
         ask(&sandbox, &with_key("cmd=ping")).status == 200
@@ -227,7 +227,7 @@ fn refuse_and_return_on_the_same_port() {
         sandbox.clear_faults();
         assert_eq!(ask(&sandbox, &with_key("cmd=ping")).status, 200, "round {round}");
     }
-    sandbox.set_fault(fault("refuse,for=1500"));
+    sandbox.set_fault(fault("refuse,for=3000"));
     assert!(Client::try_connect(sandbox.address()).is_err());
     eventually("the listener is back", || {
         Client::try_connect(sandbox.address()).is_ok()
@@ -240,7 +240,7 @@ fn refuse_and_return_on_the_same_port() {
     sandbox.set_fault(fault("refuse"));
     let start = Instant::now();
     drop(sandbox);
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < PATIENCE);
 }
 
 #[test]
@@ -282,5 +282,5 @@ fn black_hole() {
     );
     let start = Instant::now();
     drop(sandbox);
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < PATIENCE);
 }

@@ -190,7 +190,7 @@ fn keeps_connections_alive() {
 #[test]
 fn silent_connections_are_closed() {
     let sandbox = Sandbox::start(Options {
-        idle_timeout: Duration::from_millis(50),
+        idle_timeout: Duration::from_secs(1),
         ..options()
     })
     .unwrap();
@@ -528,7 +528,7 @@ fn dropping_ends_everything_at_once() {
     assert!(sandbox.wait_for(|requests| requests.len() == 2, PATIENCE));
     let start = Instant::now();
     drop(sandbox);
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     idle.rest();
     held.rest();
     assert!(Client::try_connect(address).is_err());

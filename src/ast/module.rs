@@ -135,6 +135,15 @@ pub fn shutting_down() -> bool {
     unsafe { sys::ast_shutting_down() != 0 }
 }
 
+/// When this Asterisk was started, in milliseconds since 1970.
+pub fn started() -> u64 {
+    // SAFETY: asterisk_daemon() of main/asterisk.c sets it once, before it loads the first module; it is not changed after
+    // that (the same in 16 to 23). It is copied out, not borrowed.
+    let started = unsafe { sys::ast_startuptime };
+    let seconds = u64::try_from(started.tv_sec).unwrap_or(0);
+    seconds * 1_000 + u64::try_from(started.tv_usec).unwrap_or(0) / 1_000
+}
+
 /// Asterisk has loaded all its modules.
 pub fn fully_booted() -> bool {
     // SAFETY: reads a flag.

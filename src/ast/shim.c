@@ -157,6 +157,14 @@ enum shim_config_status shim_config_load(const char *file, struct ast_config **c
 	return SHIM_CONFIG_LOADED;
 }
 
+uint64_t shim_nanoseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t) now.tv_sec * 1000000000 + (uint64_t) now.tv_nsec;
+}
+
 static int64_t microseconds(struct timeval when)
 {
 	return (int64_t) when.tv_sec * 1000000 + when.tv_usec;
@@ -502,7 +510,7 @@ struct shim_subscription {
 
 static void report_running(const struct ast_channel_snapshot *snapshot, shim_record_callback callback, void *data)
 {
-	struct shim_record record = { .event = SHIM_RUNNING, .time = microseconds(ast_tvnow()) };
+	struct shim_record record = { .event = SHIM_RUNNING, .time = microseconds(ast_tvnow()), .began = shim_nanoseconds() };
 	struct ast_bridge_snapshot *bridge = NULL;
 
 	/* In 16 a dead channel stays in the cache for a moment, after its last snapshot was published. */
@@ -554,7 +562,10 @@ static void on_message(void *data, struct stasis_subscription *subscription, str
 {
 	const struct shim_subscription *self = data;
 	const struct stasis_message_type *type = stasis_message_type(message);
-	struct shim_record record = { .time = microseconds(*stasis_message_timestamp(message)) };
+	struct shim_record record = {
+		.time = microseconds(*stasis_message_timestamp(message)),
+		.began = shim_nanoseconds(),
+	};
 	size_t at;
 
 	(void) subscription;

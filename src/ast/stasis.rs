@@ -15,6 +15,7 @@
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use super::guard::guard;
 use super::registration::RegistrationError;
@@ -37,6 +38,7 @@ pub struct Record<'a> {
     /// Records of different threads of Asterisk can be out of order by some tenths of a millisecond.
     pub time: i64,
     pub event: Event<'a>,
+    began: u64,
 }
 
 /// What happened.
@@ -67,7 +69,8 @@ pub enum Event<'a> {
     BridgeEntered {
         channel: Snapshot<'a>,
         bridge: Bridge<'a>,
-        /// The unique id of the channel whose place this one takes; that one's leaving follows.
+        /// The unique id of the channel whose place this one takes; that one's leaving came before
+        /// (`main/bridge_channel.c`, bridge_channel_internal_push_full).
         swapped: Option<&'a [u8]>,
     },
     BridgeLeft {
@@ -414,6 +417,13 @@ impl<'a> Bridge<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// How long ago Asterisk gave this to us: what its thread has paid for the message up to now.
+    pub fn cost(&self) -> Duration {
+        // SAFETY: it reads a clock.
+        let now = unsafe { sys::shim_nanoseconds() };
+        Duration::from_nanos(now.saturating_sub(self.began))
+    }
+
     /// `None` for an event that this does not know.
     fn of(raw: &'a sys::shim_record) -> Option<Self> {
         // SAFETY: as for `texts!`.
@@ -498,6 +508,7 @@ impl<'a> Record<'a> {
         Some(Self {
             time: raw.time,
             event,
+            began: raw.began,
         })
     }
 }

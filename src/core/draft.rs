@@ -5,6 +5,7 @@
 //!   readable with `sqlite3` and a token that changes needs no rewriting;
 //! - `callid` is what orders requests: two drafts of one `callid` are never under way together.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// What a request tells the CRM.
@@ -80,6 +81,13 @@ pub struct Draft {
     pub ext: String,
     /// The form, without the token.
     pub body: String,
+}
+
+impl Draft {
+    /// The form's fields, in order; what is not UTF-8 in them is U+FFFD.
+    pub fn fields(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        form_urlencoded::parse(self.body.as_bytes())
+    }
 }
 
 /// Writes a form field by field, in order.

@@ -4,7 +4,10 @@
 //! - while the CRM is out of reach or misconfigured, at most one request is under way: the probe;
 //! - a pause by the operator holds everything back and outlives every answer;
 //! - one acknowledged request opens the gate for all, but not before the moment that the CRM itself has named in a
-//!   Retry-After: an answer to a request that was under way already must not cut that short.
+//!   Retry-After: an answer to a request that was under way already must not cut that short;
+//! - a failure tells of the CRM as it was when its request was begun: one that was begun before the last good answer came,
+//!   or before the settings changed, closes nothing. Only a Retry-After and a token that is refused are the CRM's own
+//!   words, and hold whenever they come, as long as the settings are the same.
 
 use std::time::Duration;
 
@@ -36,6 +39,17 @@ pub enum Permission {
     Wait(Option<Millis>),
 }
 
+/// What a failure tells of the CRM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nothing: its request was begun before the last good answer came, or under other settings.
+    Stale,
+    /// That nothing has changed.
+    Known,
+    /// That its condition changed for the worse.
+    Worse,
+}
+
 /// Failures of single calls in a row after which the CRM itself counts as down.
 const CALLS_IN_A_ROW: u32 = 5;
 /// A fresh popup is worth a try, but not more often than this.
@@ -54,6 +68,8 @@ pub struct Gate {
     last_try: Millis,
     hold: Millis,
     probing: bool,
+    answered: Option<Millis>,
+    configured: Option<Millis>,
 }
 
 impl Gate {
@@ -71,6 +87,8 @@ impl Gate {
             last_try: 0,
             hold: 0,
             probing: false,
+            answered: None,
+            configured: None,
         }
     }
 
@@ -100,6 +118,9 @@ impl Gate {
         self.recheck = millis(retry_max);
         (self.next, self.hold) = (now, 0);
         self.failures = 0;
+        // Whatever is still under way tells of the settings from before.
+        self.configured = Some(now);
+        self.probing = false;
         if self.condition == Condition::Misconfigured {
             self.condition = Condition::Open;
             self.since = now;
@@ -146,15 +167,20 @@ impl Gate {
             self.since = now;
         }
         (self.failures, self.next, self.probing) = (0, 0, false);
+        self.answered = Some(now);
         was_away
     }
 
-    /// A request failed with this policy. True when the condition of the CRM changed for the worse.
-    pub fn bad(&mut self, policy: Policy, now: Millis, draw: f64) -> bool {
+    /// A request that was begun at `begun` failed with this policy.
+    pub fn bad(&mut self, policy: Policy, begun: Millis, now: Millis, draw: f64) -> News {
         let was_probe = self.probing;
         self.probing = false;
+        // A probe is never older than the last good answer, even where both fall on the same millisecond.
+        if self.is_of_other_settings(begun) || (!was_probe && self.is_outdated(policy, begun)) {
+            return News::Stale;
+        }
         let (condition, wait) = match policy {
-            Policy::Fail => return false,
+            Policy::Fail => return News::Known,
             Policy::Stop => (Condition::Misconfigured, self.recheck),
             Policy::Wait(after) => {
                 self.hold = self.hold.max(now + after.map_or(0, millis));
@@ -164,7 +190,7 @@ impl Gate {
             Policy::Retry => {
                 self.count(was_probe);
                 if self.condition == Condition::Open && self.failures < CALLS_IN_A_ROW {
-                    return false;
+                    return News::Known;
                 }
                 (Condition::Down, self.wait(None, draw))
             }
@@ -177,7 +203,26 @@ impl Gate {
         if changed || was_probe {
             self.next = now + wait;
         }
-        changed
+        if changed { News::Worse } else { News::Known }
+    }
+
+    /// A request came to nothing by a fault of our own. If it was the probe, another one goes later.
+    pub fn lost(&mut self, now: Millis, draw: f64) {
+        if self.probing {
+            self.probing = false;
+            self.next = now + self.wait(None, draw);
+        }
+    }
+
+    fn is_of_other_settings(&self, begun: Millis) -> bool {
+        self.configured.is_some_and(|moment| begun <= moment)
+    }
+
+    /// Several requests hang while the CRM is away. It comes back, one of them is answered, the others time out later:
+    /// that is old news.
+    fn is_outdated(&self, policy: Policy, begun: Millis) -> bool {
+        matches!(policy, Policy::Wait(None) | Policy::Retry)
+            && self.answered.is_some_and(|moment| begun <= moment)
     }
 
     fn count(&mut self, was_probe: bool) {
@@ -200,7 +245,7 @@ pub fn millis(duration: Duration) -> Millis {
 
 #[cfg(test)]
 mod tests {
-    use super::{Condition, Gate, Permission};
+    use super::{Condition, Gate, News, Permission};
     use crate::core::reply::Policy;
     use std::time::Duration;
 
@@ -212,7 +257,7 @@ mod tests {
     fn one_network_failure_closes_the_gate_and_one_answer_opens_it() {
         let mut gate = gate();
         gate.sent(1_000);
-        assert!(gate.bad(Policy::Wait(None), 1_000, 1.0));
+        assert_eq!(gate.bad(Policy::Wait(None), 1_000, 1_000, 1.0), News::Worse);
         assert_eq!(gate.permission(1_500), Permission::Wait(Some(2_000)));
         assert_eq!(gate.permission(2_000), Permission::Probe);
         gate.sent(2_000);
@@ -221,7 +266,7 @@ mod tests {
             Permission::Wait(None),
             "one probe at a time"
         );
-        assert!(!gate.bad(Policy::Wait(None), 2_500, 1.0));
+        assert_eq!(gate.bad(Policy::Wait(None), 2_000, 2_500, 1.0), News::Known);
         assert_eq!(
             gate.permission(2_600),
             Permission::Wait(Some(4_500)),
@@ -238,9 +283,9 @@ mod tests {
         for _ in 0..4 {
             gate.sent(0);
         }
-        assert!(gate.bad(Policy::Wait(None), 10, 1.0));
+        assert_eq!(gate.bad(Policy::Wait(None), 0, 10, 1.0), News::Worse);
         for _ in 0..3 {
-            assert!(!gate.bad(Policy::Wait(None), 20, 1.0));
+            assert_eq!(gate.bad(Policy::Wait(None), 0, 20, 1.0), News::Known);
         }
         assert_eq!(gate.permission(20), Permission::Wait(Some(1_010)));
     }
@@ -249,29 +294,110 @@ mod tests {
     fn single_calls_fail_alone_until_there_are_many() {
         let mut gate = gate();
         for _ in 0..4 {
-            assert!(!gate.bad(Policy::Retry, 0, 1.0));
+            assert_eq!(gate.bad(Policy::Retry, 0, 0, 1.0), News::Known);
             assert_eq!(gate.permission(0), Permission::All);
         }
-        assert!(gate.bad(Policy::Retry, 0, 1.0));
+        assert_eq!(gate.bad(Policy::Retry, 0, 0, 1.0), News::Worse);
         assert_eq!(gate.condition().0, Condition::Down);
         assert!(gate.good(1));
-        assert!(
-            !gate.bad(Policy::Retry, 2, 1.0),
-            "an answer starts the count anew"
+        for _ in 0..4 {
+            assert_eq!(
+                gate.bad(Policy::Retry, 2, 2, 1.0),
+                News::Known,
+                "an answer starts the count anew"
+            );
+        }
+        assert_eq!(gate.bad(Policy::Retry, 2, 2, 1.0), News::Worse);
+    }
+
+    #[test]
+    fn what_was_begun_before_the_last_good_answer_is_no_news() {
+        let mut gate = gate();
+        for _ in 0..3 {
+            gate.sent(0);
+        }
+        assert_eq!(gate.bad(Policy::Wait(None), 0, 1_000, 1.0), News::Worse);
+        assert!(gate.good(1_010), "the second of them was answered after all");
+        for policy in [Policy::Wait(None), Policy::Retry] {
+            for _ in 0..9 {
+                assert_eq!(gate.bad(policy, 5, 1_020, 1.0), News::Stale);
+            }
+        }
+        assert_eq!(gate.bad(Policy::Wait(None), 1_010, 1_020, 1.0), News::Stale);
+        assert_eq!(gate.condition(), (Condition::Open, 1_010));
+        assert_eq!(gate.permission(1_020), Permission::All);
+        // A later one is.
+        assert_eq!(gate.bad(Policy::Wait(None), 1_011, 1_030, 1.0), News::Worse);
+        assert_eq!(gate.bad(Policy::Wait(None), 5, 1_040, 1.0), News::Stale);
+        assert_eq!(
+            gate.permission(1_040),
+            Permission::Wait(Some(2_030)),
+            "old news changes nothing while the CRM is away either"
         );
+    }
+
+    #[test]
+    fn what_the_crm_itself_says_holds_whenever_it_comes() {
+        let mut gate = gate();
+        gate.good(10);
+        let busy = Policy::Wait(Some(Duration::from_secs(7)));
+        assert_eq!(gate.bad(busy, 5, 20, 0.0), News::Worse);
+        assert_eq!(gate.permission(30), Permission::Wait(Some(7_020)));
+        gate.good(7_100);
+        assert_eq!(gate.bad(Policy::Stop, 5, 7_200, 0.5), News::Worse);
+        assert_eq!(gate.condition().0, Condition::Misconfigured);
+    }
+
+    #[test]
+    fn what_was_begun_before_a_reload_tells_of_the_old_settings() {
+        let mut gate = gate();
+        gate.bad(Policy::Stop, 0, 0, 0.5);
+        gate.sent(300_000);
+        gate.reconfigure(Duration::from_secs(300), 300_100);
+        for policy in [
+            Policy::Stop,
+            Policy::Wait(Some(Duration::from_secs(60))),
+            Policy::Wait(None),
+            Policy::Retry,
+        ] {
+            assert_eq!(gate.bad(policy, 300_000, 300_200, 0.5), News::Stale);
+            assert_eq!(gate.permission(300_200), Permission::All);
+        }
+        assert_eq!(gate.bad(Policy::Stop, 300_101, 300_300, 0.5), News::Worse);
+        // And while the CRM is away, the next probe goes at once.
+        gate.reconfigure(Duration::from_secs(300), 300_400);
+        gate.bad(Policy::Wait(None), 300_401, 300_500, 1.0);
+        gate.sent(302_000);
+        gate.reconfigure(Duration::from_secs(300), 302_100);
+        assert_eq!(gate.bad(Policy::Wait(None), 302_000, 302_200, 1.0), News::Stale);
+        assert_eq!(gate.permission(302_200), Permission::Probe);
+    }
+
+    #[test]
+    fn a_probe_that_comes_to_nothing_is_followed_by_another() {
+        let mut gate = gate();
+        gate.bad(Policy::Wait(None), 0, 0, 1.0);
+        gate.sent(1_000);
+        gate.lost(1_100, 1.0);
+        assert_eq!(gate.permission(1_200), Permission::Wait(Some(2_100)));
+        assert_eq!(gate.permission(2_100), Permission::Probe);
+        // Any other request that is lost says nothing.
+        gate.good(2_200);
+        gate.lost(2_300, 1.0);
+        assert_eq!(gate.permission(2_300), Permission::All);
     }
 
     #[test]
     fn retry_after_is_respected() {
         let mut gate = gate();
-        gate.bad(Policy::Wait(Some(Duration::from_secs(30))), 0, 0.0);
+        gate.bad(Policy::Wait(Some(Duration::from_secs(30))), 0, 0, 0.0);
         gate.good(10);
         assert_eq!(
             gate.permission(20),
             Permission::Wait(Some(30_000)),
             "an older request's answer"
         );
-        gate.bad(Policy::Wait(Some(Duration::from_secs(1))), 30, 0.0);
+        gate.bad(Policy::Wait(Some(Duration::from_secs(1))), 30, 30, 0.0);
         assert_eq!(gate.permission(29_999), Permission::Wait(Some(30_000)));
         assert_eq!(gate.permission(30_000), Permission::Probe);
     }
@@ -279,7 +405,7 @@ mod tests {
     #[test]
     fn a_wrong_token_stops_until_a_reload() {
         let mut gate = gate();
-        assert!(gate.bad(Policy::Stop, 0, 0.5));
+        assert_eq!(gate.bad(Policy::Stop, 0, 0, 0.5), News::Worse);
         assert_eq!(gate.permission(299_999), Permission::Wait(Some(300_000)));
         assert_eq!(
             gate.permission(300_000),
@@ -287,8 +413,9 @@ mod tests {
             "it is re-checked slowly"
         );
         gate.sent(300_000);
-        assert!(
-            !gate.bad(Policy::Stop, 300_100, 0.5),
+        assert_eq!(
+            gate.bad(Policy::Stop, 300_000, 300_100, 0.5),
+            News::Known,
             "one ERROR, not one a check"
         );
         gate.reconfigure(Duration::from_secs(300), 300_200);
@@ -300,7 +427,7 @@ mod tests {
         let mut gate = gate();
         for n in 0..9 {
             gate.sent(n);
-            gate.bad(Policy::Wait(None), n, 1.0);
+            gate.bad(Policy::Wait(None), n, n, 1.0);
         }
         assert_eq!(gate.permission(1_000), Permission::Wait(Some(256_008)));
         gate.fresh(1_000);
@@ -311,7 +438,7 @@ mod tests {
     #[test]
     fn a_good_sign_from_elsewhere_brings_the_probe_forward() {
         let mut gate = gate();
-        gate.bad(Policy::Stop, 0, 0.5);
+        gate.bad(Policy::Stop, 0, 0, 0.5);
         gate.hurry(7);
         assert_eq!(gate.permission(7), Permission::Probe);
     }

@@ -4,6 +4,8 @@
 //! - the first six arguments after the event stand in the order of the command lines of the article's two PHP scripts,
 //!   so that `System(/usr/bin/php /opt/planfix-in.php A B C)` becomes `${PLANFIX_EVENT(INCOMING,A,B,C)}`;
 //! - an end of a call is never refused for a doubtful duration or disposition: it goes out and a warning says so;
+//! - a phone that is given is sent as it is, like the scripts do; one that is taken from the channel is brought into the
+//!   CRM's form, as in mode = auto, unless the article's table asks for what the scripts would have sent;
 //! - nothing here waits or allocates beyond the size of its arguments, which is bounded.
 
 use std::borrow::Cow;
@@ -12,6 +14,7 @@ use super::args;
 use super::direction::Direction;
 use super::disposition::{self, StatusMap};
 use super::draft::{Draft, Form, Kind};
+use super::phone::ANONYMOUS;
 use super::settings::Calls;
 
 /// What the channel can tell when an argument is left empty. Without a channel (AMI Getvar, CLI) it tells nothing.
@@ -174,9 +177,18 @@ fn judge(
         None => default_phone(around, direction)
             .ok_or("argument 2 (phone) is empty and the channel does not tell the client's number")?,
     };
-    if calls.internal.matches(&phone) && calls.internal.matches(&ext) {
+    let of_an_employee = calls.internal.matches(&phone);
+    if of_an_employee && calls.internal.matches(&ext) {
         return Ok(Verdict::Ignore("both numbers are internal"));
     }
+    let phone = if given(1).is_none() && !of_an_employee && calls.status_map == StatusMap::Api {
+        calls
+            .numbering
+            .crm_form(&String::from_utf8_lossy(&phone))
+            .into_bytes()
+    } else {
+        phone
+    };
 
     let common = Common {
         direction,
@@ -410,10 +422,10 @@ fn direction_of(
 /// Inbound, the client is the caller; outbound, it is whoever was dialled.
 fn default_phone(around: &dyn Surroundings, direction: Direction) -> Option<Vec<u8>> {
     match direction {
-        // A withheld number still has to open a card, and the protocol has no word for it: SIP's own serves.
+        // A withheld number still has to open a card.
         Direction::In => around
             .caller_number()
-            .or_else(|| around.exists().then(|| b"anonymous".to_vec())),
+            .or_else(|| around.exists().then(|| ANONYMOUS.as_bytes().to_vec())),
         Direction::Out => around
             .dialed_number()
             .or_else(|| around.exten().filter(|exten| !is_special(exten))),

@@ -12,8 +12,10 @@ use ureq::http::Uri;
 
 use super::disposition::StatusMap;
 use super::pattern::Patterns;
+use super::phone::Numbering;
 use super::quantity;
 use super::secret::Secret;
+use super::trunks::Trunks;
 
 /// One `name = value` line of the file, as Asterisk's reader gives it.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,8 +48,11 @@ impl fmt::Display for Problem {
 }
 
 /// Who reports calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
+    /// The module: it follows every call.
+    #[default]
+    Auto,
     /// The dialplan, through PLANFIX_EVENT.
     Dialplan,
 }
@@ -57,7 +62,33 @@ impl Mode {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Dialplan => "dialplan",
+        }
+    }
+}
+
+/// Who is told as having missed a call that rang for several and was answered by none. The others are told as
+/// cancelled: one missed call is one entry in the CRM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missed {
+    /// Whose phone rang first.
+    #[default]
+    First,
+    /// Whose phone rang last.
+    Last,
+    /// Everybody whose phone still rang.
+    All,
+}
+
+impl Missed {
+    /// The word in the file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Last => "last",
+            Self::All => "all",
         }
     }
 }
@@ -101,10 +132,54 @@ impl Crm {
 pub struct Calls {
     /// Employees' numbers.
     pub internal: Patterns,
+    /// Outside endpoints; empty: whatever is not internal.
+    pub trunks: Trunks,
+    /// Who missed a call that nobody answered.
+    pub missed: Missed,
+    /// The extension that missed a call which reached nobody's phone; empty: such a call is not told.
+    pub nobody: String,
+    /// From a client's number to the CRM's form of it.
+    pub numbering: Numbering,
     /// From a disposition to a status.
     pub status_map: StatusMap,
     /// Analytics field name and the channel variable that fills it.
     pub data: Vec<(String, String)>,
+}
+
+impl Calls {
+    /// The options by which calls are followed, as planfix.conf would have them: what [`Calls::from_options`] reads.
+    #[must_use]
+    pub fn options(&self) -> Vec<(String, String)> {
+        let mut options = vec![
+            ("internal".to_owned(), self.internal.to_string()),
+            ("trunks".to_owned(), self.trunks.to_string()),
+            ("missed".to_owned(), self.missed.word().to_owned()),
+            ("nobody".to_owned(), self.nobody.clone()),
+        ];
+        let numbering = self.numbering.options();
+        options.extend(numbering.map(|(name, value)| (name.to_owned(), value)));
+        let data = self.data.iter();
+        options.extend(data.map(|(field, variable)| (format!("data_{field}"), variable.clone())));
+        options
+    }
+
+    /// Reads options of `[calls]`, without a file.
+    ///
+    /// # Errors
+    /// A sentence that names the option.
+    pub fn from_options(options: &[(String, String)]) -> Result<Self, String> {
+        let mut draft = Settings::initial();
+        for (name, value) in options {
+            draft.set(&Entry {
+                section: "calls".to_owned(),
+                name: name.clone(),
+                value: value.clone(),
+                file: String::new(),
+                line: 0,
+            })?;
+        }
+        Ok(draft.calls)
+    }
 }
 
 /// `[delivery]`: how requests leave.
@@ -159,15 +234,21 @@ pub struct Settings {
 }
 
 /// Every option that this version reads: section, name, default as it would be written.
-pub const OPTIONS: [(&str, &str, &str); 18] = [
+pub const OPTIONS: [(&str, &str, &str); 24] = [
     ("general", "enabled", "yes"),
-    ("general", "mode", "dialplan"),
+    ("general", "mode", "auto"),
     ("planfix", "url", ""),
     ("planfix", "token", ""),
     ("planfix", "pbx_token", ""),
     ("planfix", "pbx_url", ""),
     ("planfix", "tls_ca_file", ""),
     ("calls", "internal", "_XXX,_XXXX"),
+    ("calls", "trunks", ""),
+    ("calls", "missed", "first"),
+    ("calls", "nobody", ""),
+    ("calls", "country", "7"),
+    ("calls", "area_code", ""),
+    ("calls", "rewrite", ""),
     ("calls", "stale_popup", "60"),
     ("calls", "status_map", "api"),
     ("calls", "data_NAME", "VARIABLE"),
@@ -182,9 +263,7 @@ pub const OPTIONS: [(&str, &str, &str); 18] = [
 
 /// Options of the contract that belong to parts which this version does not have. They are named in a warning, so that
 /// one planfix.conf serves this version and the next.
-const LATER: [(&str, &str); 16] = [
-    ("calls", "trunks"),
-    ("calls", "missed"),
+const LATER: [(&str, &str); 14] = [
     ("contact", "timeout_ms"),
     ("contact", "cache"),
     ("recordings", "variable"),
@@ -201,6 +280,9 @@ const LATER: [(&str, &str); 16] = [
     ("greetings", ""),
 ];
 
+/// AST_MAX_EXTENSION (include/asterisk/channel.h) without its NUL.
+const LONGEST_EXT: usize = 79;
+
 /// Problems that are named one by one.
 const MOST_PROBLEMS: usize = 20;
 
@@ -214,12 +296,11 @@ pub struct Read {
 }
 
 impl Settings {
-    /// Reads the lines of `file`.
-    #[must_use]
-    pub fn read(file: &str, entries: &[Entry]) -> Read {
-        let mut draft = Settings {
+    /// What holds for an empty file.
+    fn initial() -> Self {
+        Self {
             enabled: true,
-            mode: Mode::Dialplan,
+            mode: Mode::default(),
             crm: Crm {
                 url: String::new(),
                 token: Secret::new(""),
@@ -232,7 +313,13 @@ impl Settings {
                 ..Calls::default()
             },
             delivery: Delivery::default(),
-        };
+        }
+    }
+
+    /// Reads the lines of `file`.
+    #[must_use]
+    pub fn read(file: &str, entries: &[Entry]) -> Read {
+        let mut draft = Self::initial();
         let (mut problems, mut notices) = (Vec::new(), Vec::new());
         for entry in entries {
             let place = format!("{}:{}", entry.file, entry.line);
@@ -286,17 +373,11 @@ impl Settings {
         match (entry.section.as_str(), name) {
             ("general", "enabled") => self.enabled = yes_or_no(value).map_err(named)?,
             ("general", "mode") => match value.to_ascii_lowercase().as_str() {
+                "auto" => self.mode = Mode::Auto,
                 "dialplan" => self.mode = Mode::Dialplan,
-                "auto" => {
-                    self.mode = Mode::Dialplan;
-                    return Ok(Some(
-                        "'mode': this version does not follow calls by itself yet; PLANFIX_EVENT in the dialplan reports them"
-                            .to_owned(),
-                    ));
-                }
                 _ => {
                     return Err(named(format!(
-                        "'{value}' is not a mode: expected dialplan or auto"
+                        "'{value}' is not a mode: expected auto or dialplan"
                     )));
                 }
             },
@@ -308,6 +389,31 @@ impl Settings {
             ("planfix", "pbx_url") => value.clone_into(&mut self.crm.pbx_url),
             ("planfix", "tls_ca_file") => value.clone_into(&mut self.crm.tls_ca_file),
             ("calls", "internal") => self.calls.internal = Patterns::parse(value).map_err(named)?,
+            ("calls", "trunks") => self.calls.trunks = Trunks::parse(value).map_err(named)?,
+            ("calls", "missed") => {
+                self.calls.missed = match value.to_ascii_lowercase().as_str() {
+                    "first" => Missed::First,
+                    "last" => Missed::Last,
+                    "all" => Missed::All,
+                    _ => {
+                        return Err(named(format!(
+                            "'{value}' does not say who missed a call: expected first, last or all"
+                        )));
+                    }
+                }
+            }
+            ("calls", "nobody") => {
+                let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+                if !value.chars().all(plain) || value.len() > LONGEST_EXT {
+                    return Err(named(format!(
+                        "'{value}' is not an employee's number: expected one such as 101"
+                    )));
+                }
+                value.clone_into(&mut self.calls.nobody);
+            }
+            ("calls", "country") => self.calls.numbering.set_country(value).map_err(named)?,
+            ("calls", "area_code") => self.calls.numbering.set_area_code(value).map_err(named)?,
+            ("calls", "rewrite") => self.calls.numbering.add_rewrite(value).map_err(named)?,
             ("calls", "stale_popup") => {
                 self.delivery.stale_popup = within(quantity::duration(value), 1, 86_400).map_err(named)?;
             }
@@ -482,7 +588,7 @@ fn within(value: Result<Duration, String>, least: u64, most: u64) -> Result<Dura
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, OPTIONS, Read, Settings};
+    use super::{Calls, Entry, Missed, Mode, OPTIONS, Read, Settings};
     use crate::core::disposition::StatusMap;
     use std::time::Duration;
 
@@ -521,6 +627,10 @@ mod tests {
     fn url_and_token_suffice() {
         let settings = read(LEAST).settings.unwrap();
         assert!(settings.enabled);
+        assert_eq!(settings.mode, Mode::Auto);
+        assert_eq!(settings.calls.missed, Missed::First);
+        assert!(settings.calls.trunks.is_empty() && settings.calls.nobody.is_empty());
+        assert_eq!(settings.calls.numbering.crm_form("89161234567"), "79161234567");
         assert_eq!(settings.delivery.retry_max, Duration::from_secs(300));
         assert_eq!(settings.delivery.max_spool, 1 << 30);
         assert!(settings.calls.internal.matches(b"101"));
@@ -541,16 +651,27 @@ mod tests {
     #[test]
     fn everything_can_be_set() {
         let text = "[general]\nenabled=on\nmode=dialplan\n[planfix]\nurl=https://[::1]:8443/tel/api\ntoken=a\npbx_token=b\n\
-                    tls_ca_file=/etc/ca.pem\n[calls]\ninternal=_1XX\nstale_popup=2m\nstatus_map=voxlink\ndata_источник=UTM_SOURCE\n\
+                    tls_ca_file=/etc/ca.pem\n[calls]\ninternal=_1XX\ntrunks=PJSIP/provider,gsm\nmissed=All\nnobody=100\n\
+                    country=none\narea_code=495\nrewrite=_9X.,1,\nrewrite=_80X.,2,375\nstale_popup=2m\nstatus_map=voxlink\ndata_источник=UTM_SOURCE\n\
                     [delivery]\nworkers=8\nconnect_timeout=2\nresponse_timeout=9\nretry_max=1h\nmax_spool=2M\nkeep_failed=1d\nkeep_delivered=0\n";
         let read = read(text);
         assert!(read.notices.is_empty());
         let settings = read.settings.unwrap();
+        assert_eq!(settings.mode, Mode::Dialplan);
+        assert!(settings.calls.trunks.matches("PJSIP", "provider"));
+        assert_eq!(settings.calls.missed, Missed::All);
+        assert_eq!(settings.calls.nobody, "100");
+        assert_eq!(settings.calls.numbering.crm_form("980291234567"), "80291234567");
+        assert_eq!(settings.calls.numbering.crm_form("80291234567"), "375291234567");
         assert_eq!(settings.calls.status_map, StatusMap::Voxlink);
         assert_eq!(
             settings.calls.data,
             [("источник".to_owned(), "UTM_SOURCE".to_owned())]
         );
+        let again = Calls::from_options(&settings.calls.options()).unwrap();
+        assert_eq!(again.options(), settings.calls.options());
+        let Calls { status_map, .. } = settings.calls;
+        assert_eq!(Calls { status_map, ..again }, settings.calls);
         assert_eq!(settings.delivery.stale_popup, Duration::from_secs(120));
         assert_eq!(settings.delivery.workers, 8);
         assert_eq!(settings.crm.host_and_port(), ("::1".to_owned(), 8443));
@@ -565,7 +686,7 @@ mod tests {
             ),
             (
                 "[general]\nmode=cel",
-                "planfix.conf:5: 'mode': 'cel' is not a mode: expected dialplan or auto",
+                "planfix.conf:5: 'mode': 'cel' is not a mode: expected auto or dialplan",
             ),
             (
                 "[delivery]\nworkers=0",
@@ -586,6 +707,30 @@ mod tests {
             (
                 "[calls]\ninternal=_[1",
                 "planfix.conf:5: 'internal': pattern '_[1' has a '[' without its ']'",
+            ),
+            (
+                "[calls]\ntrunks=PJSIP/a PJSIP/b",
+                "planfix.conf:5: 'trunks': 'PJSIP/a PJSIP/b' is not an endpoint: expected PJSIP/provider, provider or a beginning such as PJSIP/trunk-*",
+            ),
+            (
+                "[calls]\nmissed=none",
+                "planfix.conf:5: 'missed': 'none' does not say who missed a call: expected first, last or all",
+            ),
+            (
+                "[calls]\nnobody=101,102",
+                "planfix.conf:5: 'nobody': '101,102' is not an employee's number: expected one such as 101",
+            ),
+            (
+                "[calls]\ncountry=49",
+                "planfix.conf:5: 'country': '49' is not a country: expected 7 (Russia and Kazakhstan) or none",
+            ),
+            (
+                "[calls]\narea_code=8495",
+                "planfix.conf:5: 'area_code': '8495' is not an area code: expected three digits such as 495",
+            ),
+            (
+                "[calls]\nrewrite=_9X.",
+                "planfix.conf:5: 'rewrite': '_9X.' is not a rewrite: expected PATTERN,STRIP,PREPEND such as _98XXXXXXXXXX,1,",
             ),
             (
                 "[calls]\ndata_x=${UTM}",
@@ -652,13 +797,13 @@ mod tests {
     #[test]
     fn options_of_later_versions_are_named_and_do_no_harm() {
         let read = read(&format!(
-            "{LEAST}[general]\nmode=auto\n[recordings]\nconvert=mp3\n[greetings]\nanything=1\n"
+            "{LEAST}[recordings]\nconvert=mp3\n[greetings]\nanything=1\n"
         ));
         assert!(read.settings.is_ok());
-        assert_eq!(read.notices.len(), 3);
+        assert_eq!(read.notices.len(), 2);
         assert_eq!(
-            read.notices[1].to_string(),
-            "planfix.conf:7: 'convert' in [recordings] has no effect in this version"
+            read.notices[0].to_string(),
+            "planfix.conf:5: 'convert' in [recordings] has no effect in this version"
         );
     }
 

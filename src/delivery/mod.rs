@@ -14,9 +14,12 @@ pub mod clock;
 mod connection;
 pub mod dispatcher;
 pub mod names;
+pub mod player;
 pub mod question;
+pub mod recorder;
 pub mod spool;
 pub mod status;
+pub mod story;
 mod syncer;
 pub mod threads;
 mod worker;
@@ -34,6 +37,7 @@ use self::dispatcher::{Control, Dispatcher};
 use self::names::Names;
 use self::question::{Answer, Question};
 use self::status::{Room, Status};
+use self::story::Story;
 use self::threads::{Thread, Threads};
 use crate::core::draft::Draft;
 use crate::core::gate::Millis;
@@ -89,6 +93,7 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     pub(crate) stopping: AtomicBool,
     pub(crate) refused: AtomicU64,
+    pub(crate) stories_left_out: AtomicU64,
     pub(crate) status: Mutex<Status>,
     pub(crate) client: RwLock<Arc<Client>>,
 }
@@ -96,6 +101,7 @@ pub(crate) struct Shared {
 /// The running delivery.
 pub struct Delivery {
     inbox: Sender<Accepted>,
+    stories: Sender<Story>,
     control: Sender<Control>,
     shared: Arc<Shared>,
     names: Arc<Names>,
@@ -133,16 +139,18 @@ impl Delivery {
             closed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             refused: AtomicU64::new(0),
+            stories_left_out: AtomicU64::new(0),
             status: Mutex::default(),
             client: RwLock::new(Arc::new(client)),
         });
         let (inbox, accepted): (_, Receiver<Accepted>) = bounded(INBOX);
+        let (stories, told) = bounded(story::WAITING);
         let (control, orders) = unbounded();
         let dispatcher = Dispatcher::new(
             folder,
             config.clone(),
             Arc::clone(&shared),
-            (accepted, orders, control.clone()),
+            (accepted, told, orders, control.clone()),
             Arc::clone(&threads),
             Arc::clone(&clock),
         );
@@ -157,6 +165,7 @@ impl Delivery {
         };
         Ok(Self {
             inbox,
+            stories,
             control,
             shared,
             names,
@@ -190,6 +199,20 @@ impl Delivery {
         Err(refusal)
     }
 
+    /// Tells the ends of all calls whose cards were shown before this moment and not closed, as soon as the spool is open: the
+    /// start of Asterisk, before which no channel of today began. Never waits.
+    pub fn close_shown_before(&self, started: u64) {
+        // It cannot fail while the dispatcher lives, and without it there is nothing to close.
+        let _ = self.control.send(Control::CloseShownBefore(started));
+    }
+
+    /// Keeps what explains a call, for a day and where there is room. Never waits; one that finds no room is counted.
+    pub fn keep_story(&self, story: Story) {
+        if self.stories.try_send(story).is_err() {
+            self.shared.stories_left_out.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// How things stand, as of the dispatcher's last round.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -200,6 +223,7 @@ impl Delivery {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         status.refused = self.shared.refused.load(Ordering::Relaxed);
+        status.stories_left_out = self.shared.stories_left_out.load(Ordering::Relaxed);
         status.inbox = self.inbox.len();
         status.now = self.clock.steady();
         status.wall = self.clock.wall();

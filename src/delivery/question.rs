@@ -1,6 +1,8 @@
 //! What an operator can ask of the dispatcher, and what it answers.
 
 use super::spool::{Listed, Replay};
+use super::story::{Story, Told};
+use crate::core::open_card::OpenCard;
 
 /// A question or an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,15 @@ pub enum Question {
     Hurry,
     /// Whether the spool can be written now.
     Write,
+    /// The cards that were shown and not closed yet.
+    OpenCards,
+    /// What is known of a call, by its linkedid or by the uniqueid of one of its channels.
+    Story(String),
+    /// The names of the calls that ended last.
+    Stories {
+        /// How many.
+        limit: usize,
+    },
 }
 
 /// The answer.
@@ -48,6 +59,17 @@ pub enum Answer {
     Count(usize),
     /// Done.
     Done,
+    /// Cards, the oldest first.
+    OpenCards(Vec<OpenCard>),
+    /// A call.
+    Story {
+        /// Its story, if one was kept.
+        story: Option<Story>,
+        /// Every event of the call in the order of their numbers; without a story, those of the call of that very name.
+        events: Vec<Listed>,
+    },
+    /// Names of calls, the latest first.
+    Stories(Vec<Told>),
     /// It could not be done: a sentence.
     Failed(String),
 }

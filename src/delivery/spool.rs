@@ -7,7 +7,8 @@
 //! - the folder is 0700 and the files 0600, whatever the umask is;
 //! - a file that is damaged, foreign or newer is moved aside and never written to; what can still be read of its pending
 //!   events is carried over;
-//! - events are never reordered: `id` rises with acceptance and is given here, not by SQLite.
+//! - events are never reordered: `id` rises with acceptance and is given here, not by SQLite;
+//! - a file of an earlier version is upgraded in place, in one transaction.
 //!
 //! `state`: 0 pending, 1 delivered, 2 failed, 3 dropped. Times are milliseconds since 1970.
 
@@ -15,27 +16,54 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+
+mod open_cards;
+mod stories;
 
 use crate::core::draft::{Draft, Kind};
 use crate::core::lanes::Parcel;
+use crate::core::open_card::CardChange;
 
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 /// Events are numbered from 1 on and never get here.
 const MOST_EVENTS: i64 = 1 << 53;
 
-/// The schema, statement by statement: [`Spool::open`] also compares a file's own schema with it.
-const SCHEMA: [&str; 5] = [
+/// The schema, statement by statement, in the order in which the versions added them: [`Spool::open`] also compares a file's
+/// own schema with it.
+const SCHEMA: [&str; 10] = [
     "CREATE TABLE event (id INTEGER PRIMARY KEY, callid TEXT NOT NULL, kind TEXT NOT NULL, ext TEXT NOT NULL, body TEXT NOT NULL, accepted INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, reason TEXT, settled INTEGER)",
     "CREATE INDEX event_pending ON event (id) WHERE state = 0",
     "CREATE INDEX event_call ON event (callid, id)",
     "CREATE INDEX event_settled ON event (state, settled) WHERE state <> 0",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE open_card (callid TEXT NOT NULL, ext TEXT NOT NULL, opening TEXT NOT NULL, shown INTEGER NOT NULL, accepted INTEGER, alive INTEGER, PRIMARY KEY (callid, ext)) WITHOUT ROWID",
+    "CREATE TABLE story (id INTEGER PRIMARY KEY, callid TEXT NOT NULL, ended INTEGER NOT NULL, text TEXT NOT NULL)",
+    "CREATE INDEX story_ended ON story (ended)",
+    "CREATE TABLE story_channel (channel TEXT NOT NULL, story INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (channel, story)) WITHOUT ROWID",
+    "CREATE INDEX story_channel_story ON story_channel (story)",
 ];
 
+/// How many of these statements each version had, the first one first.
+const STATEMENTS: [usize; SCHEMA_VERSION as usize] = [5, SCHEMA.len()];
+
 const COLUMNS: &str = "id, callid, kind, ext, body, accepted, attempts";
+
+/// What [`listed`] reads.
+const LISTED: &str = "id, strftime('%Y-%m-%d %H:%M:%S', accepted / 1000, 'unixepoch', 'localtime'), callid, kind, ext, attempts, coalesce(reason, ''), state, accepted, strftime('%Y-%m-%d %H:%M:%S', settled / 1000, 'unixepoch', 'localtime'), settled, body";
+
+const SET_META: &str =
+    "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
+
+/// How often and how long apart the lock is asked for.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Events of one call that are listed at most.
+const MOST_OF_CALL: usize = 10_000;
 
 /// Where a settled event stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +83,12 @@ impl State {
             Self::Failed => 2,
             Self::Dropped => 3,
         }
+    }
+
+    fn from_number(number: i64) -> Option<Self> {
+        [Self::Delivered, Self::Failed, Self::Dropped]
+            .into_iter()
+            .find(|state| state.number() == number)
     }
 }
 
@@ -174,6 +208,37 @@ pub struct Listed {
     pub attempts: u32,
     /// Why the last try failed.
     pub reason: String,
+    /// Where it stands; `None` while it is pending.
+    pub state: Option<State>,
+    /// When it was accepted, milliseconds since 1970.
+    pub accepted_at: u64,
+    /// When it was settled, local time; empty while it is pending.
+    pub settled: String,
+    /// When it was settled, milliseconds since 1970.
+    pub settled_at: Option<u64>,
+    /// The request, without the token.
+    pub body: String,
+}
+
+impl Listed {
+    /// The row of an event that is not in the file yet.
+    pub(super) fn pending(parcel: &Parcel, accepted: String) -> Self {
+        let draft = &parcel.draft;
+        Self {
+            id: parcel.id,
+            accepted,
+            callid: draft.callid.clone(),
+            kind: draft.kind.word().to_owned(),
+            ext: draft.ext.clone(),
+            attempts: parcel.attempts,
+            reason: String::new(),
+            state: None,
+            accepted_at: parcel.accepted,
+            settled: String::new(),
+            settled_at: None,
+            body: draft.body.clone(),
+        }
+    }
 }
 
 /// Which delivered events to send again.
@@ -221,10 +286,16 @@ impl Spool {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         let lock_path = folder.join("spool.lock");
         let lock = private(&lock_path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(SpoolError::InUse(lock_path)),
-            Err(fs::TryLockError::Error(error)) => return Err(error.into()),
+        let mut tries = 0;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // A child that Asterisk has forked for another program holds the lock of the load before until it runs that.
+                Err(fs::TryLockError::WouldBlock) if tries < LOCK_TRIES => tries += 1,
+                Err(fs::TryLockError::WouldBlock) => return Err(SpoolError::InUse(lock_path)),
+                Err(fs::TryLockError::Error(error)) => return Err(error.into()),
+            }
+            std::thread::sleep(LOCK_PAUSE);
         }
         let path = folder.join(Self::FILE);
         match Self::connect(&path, max_bytes) {
@@ -306,23 +377,30 @@ impl Spool {
 
     fn prepare(db: Connection, path: Option<PathBuf>, max_bytes: u64) -> Result<Self, SpoolError> {
         // An administrator may read the file with sqlite3; his read lock is short.
-        db.busy_timeout(std::time::Duration::from_secs(2))?;
+        db.busy_timeout(Duration::from_secs(2))?;
         db.pragma_update(None, "trusted_schema", false)?;
         let version: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-        if tables == 0 {
+        let had = if tables == 0 {
+            0
+        } else {
+            let place = usize::try_from(version).ok();
+            let had = place.and_then(|place| STATEMENTS.get(place.checked_sub(1)?));
+            *had.ok_or_else(|| {
+                SpoolError::Damaged(format!(
+                    "its version is {version}, this module's is {SCHEMA_VERSION}"
+                ))
+            })?
+        };
+        Self::check_schema(&db, &SCHEMA[..had])?;
+        if had < SCHEMA.len() {
             let transaction = db.unchecked_transaction()?;
-            for statement in SCHEMA {
+            for statement in &SCHEMA[had..] {
                 transaction.execute_batch(statement)?;
             }
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             transaction.commit()?;
-        } else if version != SCHEMA_VERSION {
-            return Err(SpoolError::Damaged(format!(
-                "its version is {version}, this module's is {SCHEMA_VERSION}"
-            )));
         }
-        Self::check_schema(&db)?;
         let mode: String = db.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if path.is_some() && mode != "wal" {
             return Err(SpoolError::Io(format!(
@@ -344,7 +422,7 @@ impl Spool {
             ));
         }
         let next_id = unsigned(last + 1);
-        db.set_prepared_statement_cache_capacity(32);
+        db.set_prepared_statement_cache_capacity(64);
         Ok(Self {
             db,
             path,
@@ -355,14 +433,16 @@ impl Spool {
         })
     }
 
-    /// A foreign file may hold triggers or views that run when we write: only our own schema is accepted.
-    fn check_schema(db: &Connection) -> Result<(), SpoolError> {
-        let mut statement =
-            db.prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")?;
+    /// A foreign file may hold triggers or views that run when we write: only our own schema is accepted. In which order SQLite
+    /// holds it does not matter; an administrator's VACUUM changes that.
+    fn check_schema(db: &Connection, expected: &[&str]) -> Result<(), SpoolError> {
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        let mut statement = db.prepare("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY sql")?;
         let found = statement
             .query_map([], |row| row.get::<_, String>(0))?
             .collect::<Result<Vec<_>, _>>()?;
-        if found == SCHEMA {
+        if found == expected {
             Ok(())
         } else {
             Err(SpoolError::Damaged("its tables are not this module's".to_owned()))
@@ -423,7 +503,9 @@ impl Spool {
             .into_iter()
             .map(|parcel| Change::Add(Arc::new(parcel)))
             .collect();
-        if self.commit(&changes).is_ok() { count } else { 0 }
+        let count = if self.commit(&changes).is_ok() { count } else { 0 };
+        self.rescue_open_cards(&old);
+        count
     }
 
     /// Changes the limit while the spool is in use.
@@ -471,23 +553,49 @@ impl Spool {
     /// # Errors
     /// Nothing was written then.
     pub fn commit(&mut self, changes: &[Change]) -> Result<(), SpoolError> {
-        self.write(changes, false)
+        self.write(changes, &[], None, false)
     }
 
-    /// The same where there is no room: what is done with is deleted instead of kept for replay, because an update needs
-    /// room that a deletion does not.
+    /// The same, and along with them what changed of the open cards, and until when this run is known to have been alive.
+    ///
+    /// # Errors
+    /// Nothing was written then.
+    pub fn commit_along(
+        &mut self,
+        changes: &[Change],
+        cards: &[CardChange<'_>],
+        alive: Option<u64>,
+    ) -> Result<(), SpoolError> {
+        self.write(changes, cards, alive, false)
+    }
+
+    /// The same where there is no room: what is done with is deleted instead of kept for replay, and tries are not noted,
+    /// because an update needs room that a deletion does not.
     ///
     /// # Errors
     /// Nothing was written then.
     pub fn commit_lean(&mut self, changes: &[Change]) -> Result<(), SpoolError> {
-        self.write(changes, true)
+        self.write(changes, &[], None, true)
     }
 
-    fn write(&mut self, changes: &[Change], lean: bool) -> Result<(), SpoolError> {
-        if changes.is_empty() {
+    fn write(
+        &mut self,
+        changes: &[Change],
+        cards: &[CardChange<'_>],
+        alive: Option<u64>,
+        lean: bool,
+    ) -> Result<(), SpoolError> {
+        if changes.is_empty() && cards.is_empty() && alive.is_none() {
             return Ok(());
         }
         let transaction = self.db.transaction()?;
+        let mut add = Prepared::new(
+            "INSERT OR IGNORE INTO event (id, callid, kind, ext, body, accepted, attempts) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        );
+        let mut tried = Prepared::new("UPDATE event SET attempts = ?2, reason = ?3 WHERE id = ?1");
+        let mut settle =
+            Prepared::new("UPDATE event SET state = ?2, reason = ?3, settled = ?4 WHERE id = ?1");
+        let mut delete = Prepared::new("DELETE FROM event WHERE id = ?");
         for change in changes {
             match change {
                 Change::Add(parcel) => {
@@ -497,37 +605,47 @@ impl Spool {
                         ext,
                         body,
                     } = &parcel.draft;
-                    transaction
-                        .prepare_cached("INSERT OR IGNORE INTO event (id, callid, kind, ext, body, accepted, attempts) VALUES (?, ?, ?, ?, ?, ?, ?)")?
-                        .execute(params![number(parcel.id), callid, kind.word(), ext, body, number(parcel.accepted), parcel.attempts])?;
+                    let (id, accepted) = (number(parcel.id), number(parcel.accepted));
+                    add.on(&transaction)?.execute(params![
+                        id,
+                        callid,
+                        kind.word(),
+                        ext,
+                        body,
+                        accepted,
+                        parcel.attempts
+                    ])?
                 }
+                Change::Tried { .. } if lean => 0,
                 Change::Tried { id, attempts, reason } => {
-                    transaction
-                        .prepare_cached("UPDATE event SET attempts = ?2, reason = ?3 WHERE id = ?1")?
-                        .execute(params![number(*id), attempts, reason])?;
+                    tried
+                        .on(&transaction)?
+                        .execute(params![number(*id), attempts, reason])?
                 }
                 Change::Settle {
                     id,
                     state: State::Delivered | State::Dropped,
                     ..
-                } if lean => {
-                    transaction
-                        .prepare_cached("DELETE FROM event WHERE id = ?")?
-                        .execute([number(*id)])?;
-                }
+                } if lean => delete.on(&transaction)?.execute([number(*id)])?,
                 Change::Settle {
                     id,
                     state,
                     reason,
                     at,
-                } => {
-                    transaction
-                        .prepare_cached(
-                            "UPDATE event SET state = ?2, reason = ?3, settled = ?4 WHERE id = ?1",
-                        )?
-                        .execute(params![number(*id), state.number(), reason, number(*at)])?;
-                }
-            }
+                } => settle.on(&transaction)?.execute(params![
+                    number(*id),
+                    state.number(),
+                    reason,
+                    number(*at)
+                ])?,
+            };
+        }
+        drop((add, tried, settle, delete));
+        open_cards::write(&transaction, cards)?;
+        if let Some(alive) = alive {
+            transaction
+                .prepare_cached(SET_META)?
+                .execute(params!["alive", alive.to_string()])?;
         }
         transaction.commit()?;
         Ok(())
@@ -636,23 +754,36 @@ impl Spool {
             "id"
         };
         let mut statement = self.db.prepare_cached(&format!(
-            "SELECT id, strftime('%Y-%m-%d %H:%M:%S', accepted / 1000, 'unixepoch', 'localtime'), callid, kind, ext, attempts, \
-             coalesce(reason, '') FROM event WHERE state = ? ORDER BY {order} LIMIT ?"
+            "SELECT {LISTED} FROM event WHERE state = ? ORDER BY {order} LIMIT ?"
         ))?;
         let rows = statement.query_map(
             params![settled.map_or(0, State::number), number(limit as u64)],
-            |row| {
-                Ok(Listed {
-                    id: unsigned(row.get(0)?),
-                    accepted: row.get::<_, Option<String>>(1)?.unwrap_or_default(),
-                    callid: row.get(2)?,
-                    kind: row.get(3)?,
-                    ext: row.get(4)?,
-                    attempts: row.get(5)?,
-                    reason: row.get(6)?,
-                })
-            },
+            listed,
         )?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// A moment as the lists have it.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn local_time(&self, at: u64) -> Result<String, SpoolError> {
+        let text: Option<String> = self
+            .db
+            .prepare_cached("SELECT strftime('%Y-%m-%d %H:%M:%S', ? / 1000, 'unixepoch', 'localtime')")?
+            .query_row([number(at)], |row| row.get(0))?;
+        Ok(text.unwrap_or_default())
+    }
+
+    /// Every event of a call, whatever became of it, in the order of their numbers.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of_call(&self, callid: &str) -> Result<Vec<Listed>, SpoolError> {
+        let mut statement = self.db.prepare_cached(&format!(
+            "SELECT {LISTED} FROM event WHERE callid = ? ORDER BY id LIMIT {MOST_OF_CALL}"
+        ))?;
+        let rows = statement.query_map([callid], listed)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -735,10 +866,7 @@ impl Spool {
     /// # Errors
     /// When the file cannot be written.
     pub fn set_meta(&self, name: &str, value: &str) -> Result<(), SpoolError> {
-        self.db.execute(
-            "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
-            [name, value],
-        )?;
+        self.db.execute(SET_META, [name, value])?;
         Ok(())
     }
 
@@ -765,6 +893,25 @@ impl Spool {
         transaction.commit()?;
         self.next_id = first + ids.len() as u64;
         Ok(ids.len())
+    }
+}
+
+/// A statement that is looked up once for a whole transaction, and only if it is used.
+struct Prepared<'c> {
+    sql: &'static str,
+    statement: Option<CachedStatement<'c>>,
+}
+
+impl<'c> Prepared<'c> {
+    fn new(sql: &'static str) -> Self {
+        Self { sql, statement: None }
+    }
+
+    fn on(&mut self, db: &'c Connection) -> rusqlite::Result<&mut CachedStatement<'c>> {
+        match &mut self.statement {
+            Some(statement) => Ok(statement),
+            none => Ok(none.insert(db.prepare_cached(self.sql)?)),
+        }
     }
 }
 
@@ -812,6 +959,23 @@ fn parcel(row: &Row<'_>) -> rusqlite::Result<Parcel> {
             ext: row.get(3)?,
             body: row.get(4)?,
         },
+    })
+}
+
+fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
+    Ok(Listed {
+        id: unsigned(row.get(0)?),
+        accepted: row.get::<_, Option<String>>(1)?.unwrap_or_default(),
+        callid: row.get(2)?,
+        kind: row.get(3)?,
+        ext: row.get(4)?,
+        attempts: row.get(5)?,
+        reason: row.get(6)?,
+        state: State::from_number(row.get(7)?),
+        accepted_at: unsigned(row.get(8)?),
+        settled: row.get::<_, Option<String>>(9)?.unwrap_or_default(),
+        settled_at: row.get::<_, Option<i64>>(10)?.map(unsigned),
+        body: row.get(11)?,
     })
 }
 

@@ -65,6 +65,8 @@ pub struct Status {
     pub dropped_unshown: u64,
     /// Events that were refused, because the spool was full or the disk stalled.
     pub refused: u64,
+    /// Stories of calls that found no room.
+    pub stories_left_out: u64,
     /// Calls of the function that the dispatcher has not taken up yet.
     pub inbox: usize,
     /// Workers.
@@ -107,6 +109,7 @@ impl Default for Status {
             dropped_stale: 0,
             dropped_unshown: 0,
             refused: 0,
+            stories_left_out: 0,
             inbox: 0,
             workers: 0,
             panics: 0,

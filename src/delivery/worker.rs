@@ -11,6 +11,8 @@ use std::time::SystemTime;
 use crossbeam_channel::Receiver;
 
 use super::Shared;
+use super::clock::Clock;
+use crate::core::gate::Millis;
 use crate::core::lanes::Parcel;
 use crate::core::reply::Trouble;
 
@@ -29,13 +31,22 @@ pub(crate) enum Job {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Acknowledged,
-    Trouble(Trouble),
+    /// It failed; what that tells depends on when it was begun.
+    Trouble {
+        trouble: Trouble,
+        begun: Millis,
+    },
     NotSent,
     Panicked,
 }
 
 /// A worker's life. `tell` takes each outcome, and says whether anybody still listens.
-pub(crate) fn work(jobs: &Receiver<Job>, shared: &Shared, tell: &dyn Fn(Arc<Parcel>, Outcome) -> bool) {
+pub(crate) fn work(
+    jobs: &Receiver<Job>,
+    shared: &Shared,
+    clock: &dyn Clock,
+    tell: &dyn Fn(Arc<Parcel>, Outcome) -> bool,
+) {
     while let Ok(job) = jobs.recv() {
         let (parcel, probe) = match job {
             Job::Send(parcel) => (parcel, false),
@@ -46,9 +57,10 @@ pub(crate) fn work(jobs: &Receiver<Job>, shared: &Shared, tell: &dyn Fn(Arc<Parc
             if shared.stopping.load(Ordering::SeqCst) || (!probe && shared.closed.load(Ordering::SeqCst)) {
                 Outcome::NotSent
             } else {
+                let begun = clock.steady();
                 match catch_unwind(AssertUnwindSafe(|| attempt(&parcel, shared))) {
                     Ok(Ok(())) => Outcome::Acknowledged,
-                    Ok(Err(trouble)) => Outcome::Trouble(trouble),
+                    Ok(Err(trouble)) => Outcome::Trouble { trouble, begun },
                     Err(_) => Outcome::Panicked,
                 }
             };

@@ -4,8 +4,8 @@ use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::state;
-use super::{check, report};
+use super::explain::ANSWER;
+use super::{check, cli_calls, cli_trace, report, state};
 use crate::ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
 use crate::ast::registration::RegistrationError;
 use crate::core::table::{Column, WIDTH, fields, lines, wrap};
@@ -13,15 +13,13 @@ use crate::delivery::Delivery;
 use crate::delivery::question::{Answer, Question};
 use crate::delivery::spool::Replay;
 
-/// Longest wait for an answer: the spool's thread answers between two commits.
-const ANSWER: Duration = Duration::from_secs(5);
 /// Longest wait for a completion: whoever presses the key notices more.
-const COMPLETION: Duration = Duration::from_millis(200);
+pub(super) const COMPLETION: Duration = Duration::from_millis(200);
 /// Rows of a list.
-const ROWS: usize = 50;
+pub(super) const ROWS: usize = 50;
 
 pub(super) fn register() -> Result<Vec<CommandRegistration>, RegistrationError> {
-    Ok(vec![
+    let mut commands = vec![
         CommandRegistration::new::<ShowStatus>()?,
         CommandRegistration::new::<ShowQueue>()?,
         CommandRegistration::new::<ShowFailed>()?,
@@ -31,7 +29,10 @@ pub(super) fn register() -> Result<Vec<CommandRegistration>, RegistrationError> 
         CommandRegistration::new::<ReplayDelivered>()?,
         CommandRegistration::new::<Pause>()?,
         CommandRegistration::new::<Resume>()?,
-    ])
+    ];
+    commands.extend(cli_calls::register()?);
+    commands.extend(cli_trace::register()?);
+    Ok(commands)
 }
 
 /// The delivery, or a line that says why there is none.

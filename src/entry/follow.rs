@@ -1,25 +1,39 @@
-//! The stasis subscriber: follows every channel through ringing, bridges and its end.
+//! The stasis subscriber: times every channel, and hands what happens to the thread that follows calls.
 //!
-//! Invariant: it runs on one thread of Asterisk's, takes one lock for as long as a table is changed, and waits for nothing
-//! else.
+//! Invariant: it runs on one thread of Asterisk's, copies, takes one lock for as long as a table is changed, and waits for
+//! nothing else.
 
 use std::sync::PoisonError;
 
 use super::state;
-use crate::ast::stasis::{Event, Record, Snapshot, State, Subscriber};
+use crate::ast::stasis::{Bridge, DialPhase, Event, Parking, Record, Snapshot, State, Subscriber, Transfer};
 use crate::core::durations::{Durations, Micros};
+use crate::core::record::{self, Channel, Phase, Stage, Text, What};
 
 pub(super) struct Follower;
 
 impl Subscriber for Follower {
+    const VARIABLES: bool = true;
+
     fn record(record: Record<'_>) {
         let Some(state) = state::current() else { return };
-        let mut durations = state
-            .lasting
-            .durations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        note(&mut durations, &record);
+        let lasting = &state.lasting;
+        {
+            let mut durations = lasting.durations.lock().unwrap_or_else(PoisonError::into_inner);
+            note(&mut durations, &record);
+        }
+        let mut taken = false;
+        if let Some(calls) = &state.calls
+            && let Some(record) = copy(&record, |name| calls.wants(name))
+        {
+            calls.take(record);
+            taken = true;
+        }
+        let cost = record.cost();
+        lasting.callbacks.note(cost);
+        if taken {
+            lasting.records.note(cost);
+        }
     }
 }
 
@@ -65,4 +79,214 @@ fn uniqueid<'a>(channel: &Snapshot<'a>) -> std::borrow::Cow<'a, str> {
 /// Asterisk's times are signed; one before 1970 is none.
 fn micros(time: i64) -> Micros {
     Micros::try_from(time).unwrap_or(0)
+}
+
+// ---- the copy -----------------------------------------------------------------------------------------------------------
+
+/// Applications that say something about a call; the others come and go with every line of the dialplan.
+const TELLING: [&[u8]; 6] = [
+    b"Dial",
+    b"Queue",
+    b"VoiceMail",
+    b"MinivmRecord",
+    b"FollowMe",
+    b"ConfBridge",
+];
+/// Only Dial()'s arguments are looked at, and the names of the devices stand at their beginning.
+const MOST_DATA: usize = 512;
+
+/// The record as a value of its own. `None` for what nobody needs.
+pub(super) fn copy(record: &Record<'_>, wants: impl Fn(&[u8]) -> bool) -> Option<record::Record> {
+    let what = match record.event {
+        Event::Running {
+            channel: snapshot,
+            bridge: place,
+        } => What::Running {
+            channel: channel(&snapshot),
+            bridge: place.as_ref().map(bridge),
+        },
+        Event::CaughtUp => What::CaughtUp,
+        Event::ChannelCreated { channel: snapshot } => What::Created {
+            channel: channel(&snapshot),
+        },
+        Event::ChannelChanged {
+            channel: snapshot,
+            changes,
+            ..
+        } => {
+            if changes.application_only() && !TELLING.contains(&snapshot.application()) {
+                return None;
+            }
+            What::Changed {
+                channel: channel(&snapshot),
+            }
+        }
+        Event::ChannelGone { channel: snapshot } => What::Gone {
+            channel: channel(&snapshot),
+        },
+        Event::BridgeEntered {
+            channel: snapshot,
+            bridge: place,
+            swapped,
+        } => What::Entered {
+            channel: channel(&snapshot),
+            bridge: bridge(&place),
+            swapped: swapped.map(text),
+        },
+        Event::BridgeLeft {
+            channel: snapshot,
+            bridge: place,
+        } => What::Left {
+            channel: channel(&snapshot),
+            bridge: bridge(&place),
+        },
+        Event::Dial {
+            phase,
+            status,
+            caller,
+            peer,
+            dial_string,
+            forward,
+            forwarded,
+        } => What::Dial {
+            phase: match phase {
+                DialPhase::Begin => Phase::Begin,
+                DialPhase::Progress => Phase::Progress,
+                DialPhase::End => Phase::End,
+            },
+            status: text(status),
+            caller: caller.as_ref().map(channel),
+            peer: channel(&peer),
+            dial_string: text(dial_string),
+            forward: text(forward),
+            forwarded: forwarded.as_ref().map(channel),
+        },
+        Event::BlindTransfer {
+            outcome,
+            transferer,
+            transferee,
+            exten,
+            context,
+            ..
+        } => What::BlindTransfer {
+            success: outcome == Transfer::Success,
+            transferer: channel(&transferer),
+            transferee: transferee.as_ref().map(channel),
+            exten: text(exten),
+            context: text(context),
+        },
+        Event::AttendedTransfer {
+            outcome,
+            transferer,
+            consulting,
+            transferee,
+            target,
+            ..
+        } => What::AttendedTransfer {
+            success: outcome == Transfer::Success,
+            transferer: channel(&transferer),
+            consulting: channel(&consulting),
+            transferee: transferee.as_ref().map(channel),
+            target: target.as_ref().map(channel),
+        },
+        Event::Pickup {
+            channel: snapshot,
+            target,
+        } => What::Pickup {
+            channel: channel(&snapshot),
+            target: channel(&target),
+        },
+        Event::Hold {
+            channel: snapshot, ..
+        } => What::Hold {
+            channel: channel(&snapshot),
+        },
+        Event::Unhold { channel: snapshot } => What::Unhold {
+            channel: channel(&snapshot),
+        },
+        Event::Parking {
+            what,
+            parkee,
+            retriever,
+            ..
+        } => What::Parking {
+            what: parking(what).into(),
+            parkee: channel(&parkee),
+            retriever: retriever.as_ref().map(channel),
+        },
+        Event::VariableSet {
+            channel: snapshot,
+            name,
+            value,
+        } => {
+            if !wants(name) {
+                return None;
+            }
+            What::Variable {
+                uniqueid: text(snapshot.uniqueid()),
+                linkedid: text(snapshot.linkedid()),
+                name: text(name),
+                value: text(value),
+            }
+        }
+    };
+    Some(record::Record {
+        time: micros(record.time),
+        what,
+    })
+}
+
+fn text(bytes: &[u8]) -> Text {
+    String::from_utf8_lossy(bytes).into()
+}
+
+fn bridge(bridge: &Bridge<'_>) -> record::Bridge {
+    record::Bridge {
+        uniqueid: text(bridge.uniqueid()),
+        technology: text(bridge.technology()),
+    }
+}
+
+fn parking(what: Parking) -> &'static str {
+    match what {
+        Parking::Parked => "parked",
+        Parking::TimedOut => "timed-out",
+        Parking::GaveUp => "gave-up",
+        Parking::Retrieved => "retrieved",
+        Parking::Failed => "failed",
+        Parking::Swapped => "swapped",
+    }
+}
+
+fn channel(snapshot: &Snapshot<'_>) -> Channel {
+    let application = snapshot.application();
+    let telling = TELLING.contains(&application);
+    let data = if telling { snapshot.application_data() } else { b"" };
+    Channel {
+        uniqueid: text(snapshot.uniqueid()),
+        linkedid: text(snapshot.linkedid()),
+        name: text(snapshot.name()),
+        stage: match snapshot.state() {
+            State::Down | State::Reserved => Stage::Down,
+            State::Ring => Stage::Ring,
+            State::Ringing => Stage::Ringing,
+            State::Up => Stage::Up,
+            State::OffHook | State::Dialing | State::Busy | State::Other => Stage::Other,
+        },
+        caller: text(snapshot.caller_number()),
+        connected: text(snapshot.connected_number()),
+        dialed: text(snapshot.dialed()),
+        rdnis: text(snapshot.rdnis()),
+        restricted: snapshot.caller_restricted(),
+        context: text(snapshot.context()),
+        exten: text(snapshot.exten()),
+        application: if telling {
+            text(application)
+        } else {
+            Text::default()
+        },
+        data: text(&data[..data.len().min(MOST_DATA)]),
+        cause: snapshot.hangup_cause(),
+        created: micros(snapshot.created()),
+    }
 }

@@ -6,11 +6,13 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::func_call_duration::{duration, own};
-use super::state;
+use super::{call_event, state};
 use crate::ast::channel::Channel;
 use crate::ast::function::{ReadFunction, Unreadable};
+use crate::core::draft::Kind;
 use crate::core::durations::What;
 use crate::core::planfix_event::{self, Surroundings, Verdict};
+use crate::core::settings::Mode;
 
 pub(super) struct PlanfixEvent;
 
@@ -53,14 +55,21 @@ fn tell(channel: Option<&Channel<'_>>, args: &[u8]) -> &'static str {
             warning,
             direction,
         } => {
+            if settings.mode == Mode::Auto && drafts.iter().any(|draft| draft.kind != Kind::Record) {
+                // The module follows the call itself: told twice, every card would be opened and closed twice.
+                log::debug!("PLANFIX_EVENT{around}: ignored, mode = auto reports the call by itself");
+                lasting.ignored.fetch_add(1, Ordering::Relaxed);
+                return "IGNORED";
+            }
             if let Some(warning) = warning {
                 log::warn!("PLANFIX_EVENT{around}: {warning}");
             }
             if let (Some(direction), Some(draft)) = (direction, drafts.first()) {
                 directions().note(&draft.callid, direction);
             }
-            match delivery.submit(drafts) {
+            match delivery.submit(drafts.clone()) {
                 Ok(()) => {
+                    call_event::tell(&drafts);
                     lasting.queued.fetch_add(1, Ordering::Relaxed);
                     "QUEUED"
                 }

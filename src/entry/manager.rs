@@ -1,25 +1,25 @@
 //! The AMI list actions: what the `show` commands show.
 
 use std::ffi::CStr;
-use std::time::Duration;
 
-use super::{report, state};
+use super::explain::ANSWER;
+use super::{manager_calls, report, state};
 use crate::ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
 use crate::ast::registration::RegistrationError;
 use crate::delivery::question::{Answer, Question};
 
-/// Longest wait for an answer.
-const ANSWER: Duration = Duration::from_secs(5);
 /// Rows of a list unless the action's Limit says otherwise, and at most.
 const ROWS: usize = 100;
 const MOST_ROWS: usize = 1_000;
 
 pub(super) fn register() -> Result<Vec<ActionRegistration>, RegistrationError> {
-    Ok(vec![
+    let mut actions = vec![
         ActionRegistration::new::<ShowStatus>()?,
         ActionRegistration::new::<ShowQueue>()?,
         ActionRegistration::new::<ShowFailed>()?,
-    ])
+    ];
+    actions.extend(manager_calls::register()?);
+    Ok(actions)
 }
 
 struct ShowStatus;

@@ -7,12 +7,18 @@
 
 #![forbid(unsafe_code)]
 
+mod call_event;
+mod calls;
 mod check;
 mod cli;
+mod cli_calls;
+mod cli_trace;
+mod explain;
 mod follow;
 mod func_call_duration;
 mod func_planfix_event;
 mod manager;
+mod manager_calls;
 mod module;
 mod report;
 mod state;

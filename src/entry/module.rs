@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::calls::Calls;
 use super::follow::Follower;
 use super::func_call_duration::CallDuration;
 use super::func_planfix_event::PlanfixEvent;
@@ -15,8 +16,8 @@ use crate::ast::manager::ActionRegistration;
 use crate::ast::module::{Load, Module, Reload, Unload};
 use crate::ast::registration::RegistrationError;
 use crate::ast::stasis::Subscription;
-use crate::ast::{config, guard, paths};
-use crate::core::settings::{Entry, Problem, Read, Settings};
+use crate::ast::{config, guard, module, paths};
+use crate::core::settings::{Entry, Mode, Problem, Read, Settings};
 use crate::delivery::clock::SystemClock;
 use crate::delivery::{Delivery, Surroundings};
 
@@ -106,6 +107,7 @@ impl Module for PlanfixModule {
                     settings: old.settings.clone(),
                     problems,
                     delivery: old.delivery.clone(),
+                    calls: old.calls.clone(),
                     lasting: Arc::clone(&old.lasting),
                 };
                 state::exchange(Some(Arc::new(state)));
@@ -134,9 +136,12 @@ fn end() {
     let Some(state) = state::exchange(None) else {
         return;
     };
-    if let Some(delivery) = &state.delivery
-        && !delivery.stop(STOP)
-    {
+    let followed = state.calls.as_ref().is_none_or(|calls| calls.stop(STOP / 4));
+    let delivered = state
+        .delivery
+        .as_ref()
+        .is_none_or(|delivery| delivery.stop(STOP / 4 * 3));
+    if !followed || !delivered {
         log::warn!("A thread still waits for the network or the disk and is left behind; it ends by itself");
     }
 }
@@ -194,6 +199,7 @@ fn begin(settings: Arc<Settings>, lasting: Arc<Lasting>) -> State {
             settings: Some(settings),
             problems: Vec::new(),
             delivery: None,
+            calls: None,
             lasting,
         };
     }
@@ -202,11 +208,14 @@ fn begin(settings: Arc<Settings>, lasting: Arc<Lasting>) -> State {
         threads: Arc::new(AsteriskThreads),
         clock: Arc::new(SystemClock::new()),
     };
-    match Delivery::start(&settings.crm, &settings.delivery, around) {
-        Ok(delivery) => State {
+    let started = Delivery::start(&settings.crm, &settings.delivery, around).map(Arc::new);
+    let followed = started.and_then(|delivery| Ok((follow(&settings, &delivery)?, delivery)));
+    match followed {
+        Ok((calls, delivery)) => State {
             settings: Some(settings),
             problems: Vec::new(),
-            delivery: Some(Arc::new(delivery)),
+            delivery: Some(delivery),
+            calls,
             lasting,
         },
         Err(text) => disabled(
@@ -220,11 +229,24 @@ fn begin(settings: Arc<Settings>, lasting: Arc<Lasting>) -> State {
     }
 }
 
+/// The thread that follows calls, if these settings want one.
+fn follow(settings: &Settings, delivery: &Arc<Delivery>) -> Result<Option<Arc<Calls>>, String> {
+    match settings.mode {
+        Mode::Auto => Calls::start(Arc::new(settings.calls.clone()), Arc::clone(delivery))
+            .map(|calls| Some(Arc::new(calls))),
+        Mode::Dialplan => {
+            delivery.close_shown_before(module::started());
+            Ok(None)
+        }
+    }
+}
+
 fn disabled(settings: Option<Arc<Settings>>, problems: Vec<Problem>, lasting: Arc<Lasting>) -> State {
     State {
         settings,
         problems,
         delivery: None,
+        calls: None,
         lasting,
     }
 }
@@ -234,22 +256,38 @@ fn change(old: &State, settings: Arc<Settings>) -> Result<State, Vec<Problem>> {
     let lasting = Arc::clone(&old.lasting);
     match (&old.delivery, settings.enabled) {
         (Some(delivery), true) => {
+            let fault = |text| {
+                vec![Problem {
+                    place: FILE.to_owned(),
+                    text,
+                }]
+            };
             delivery
                 .reconfigure(&settings.crm, &settings.delivery)
-                .map_err(|text| {
-                    vec![Problem {
-                        place: FILE.to_owned(),
-                        text,
-                    }]
-                })?;
+                .map_err(fault)?;
+            let calls = match (&old.calls, settings.mode) {
+                (Some(calls), Mode::Auto) => {
+                    calls.configure(Arc::new(settings.calls.clone()));
+                    Some(Arc::clone(calls))
+                }
+                (Some(calls), Mode::Dialplan) => {
+                    calls.stop(STOP / 4);
+                    None
+                }
+                (None, _) => follow(&settings, delivery).map_err(fault)?,
+            };
             Ok(State {
                 settings: Some(settings),
                 problems: Vec::new(),
                 delivery: Some(Arc::clone(delivery)),
+                calls,
                 lasting,
             })
         }
         (Some(delivery), false) => {
+            if let Some(calls) = &old.calls {
+                calls.stop(STOP / 4);
+            }
             delivery.stop(STOP);
             log::warn!("The module was disabled by {FILE}; what waits in the spool stays there");
             Ok(disabled(Some(settings), Vec::new(), lasting))

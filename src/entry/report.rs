@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::state::State;
+use super::calls::Calls;
+use super::state::{Lasting, State};
 use crate::ast::guard;
 use crate::ast::module::{BUILD_ID, COMPILED_VERSION, running};
 use crate::core::gate::Condition;
+use crate::core::histogram::Histogram;
 use crate::core::quantity::{show_bytes, show_duration};
 use crate::delivery::status::{Room, Status};
 
@@ -37,6 +39,11 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
         rows.push(("Planfix", "Url", settings.crm.url.clone()));
     }
     rows.push(("Events", "Events", events(state)));
+    if let Some(calls) = &state.calls {
+        rows.push(("Calls", "Calls", following(calls)));
+        rows.push(("Recording", "Recording", recording(calls)));
+    }
+    rows.push(("Callbacks", "Callbacks", callbacks(&state.lasting)));
     let Some(delivery) = &state.delivery else {
         return rows;
     };
@@ -75,6 +82,55 @@ fn events(state: &State) -> String {
         count(&lasting.queued),
         count(&lasting.ignored),
         count(&lasting.rejected)
+    )
+}
+
+fn following(calls: &Calls) -> String {
+    let health = calls.health();
+    let tracker = calls.tracker();
+    format!(
+        "{} followed on {} channels; {} records taken, {} lost, {} waiting; {} requests lost",
+        tracker.calls().count(),
+        tracker.channels(),
+        health.records,
+        health.lost_records,
+        health.waiting,
+        health.lost_requests
+    )
+}
+
+fn recording(calls: &Calls) -> String {
+    let Some(recorder) = calls.recorder() else {
+        return "off".to_owned();
+    };
+    let (progress, path) = (recorder.progress(), recorder.path().display());
+    match progress.ended {
+        Some(why) => format!("{path} has ended by itself: {why}"),
+        None => format!(
+            "{path} since {}, {} records, {}",
+            show_duration(progress.lasts),
+            progress.records,
+            show_bytes(progress.bytes)
+        ),
+    }
+}
+
+/// What Asterisk pays for being listened to, message by message. Most messages become no record and cost next to nothing.
+fn callbacks(lasting: &Lasting) -> String {
+    let micros = |took: Duration| took.as_secs_f64() * 1e6;
+    let figures = |histogram: &Histogram, what: &str| {
+        format!(
+            "{} {what}, median {:.2} µs, p99 {:.2} µs, longest {:.0} µs",
+            histogram.count(),
+            micros(histogram.quantile(0.5)),
+            micros(histogram.quantile(0.99)),
+            micros(histogram.longest())
+        )
+    };
+    format!(
+        "{}; {}",
+        figures(&lasting.callbacks, "messages"),
+        figures(&lasting.records, "of them records")
     )
 }
 

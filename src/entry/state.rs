@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::calls::Calls;
 use crate::core::direction::Direction;
 use crate::core::durations::Durations;
+use crate::core::histogram::Histogram;
 use crate::core::recent::Recent;
 use crate::core::settings::{Problem, Settings};
 use crate::delivery::Delivery;
@@ -24,6 +26,8 @@ pub(super) struct State {
     pub(super) problems: Vec<Problem>,
     /// The running delivery; `None` while the module is disabled.
     pub(super) delivery: Option<Arc<Delivery>>,
+    /// The thread that follows calls, under `mode = auto`.
+    pub(super) calls: Option<Arc<Calls>>,
     /// What survives a reload.
     pub(super) lasting: Arc<Lasting>,
 }
@@ -32,6 +36,10 @@ pub(super) struct State {
 pub(super) struct Lasting {
     pub(super) directions: Mutex<Recent<Direction>>,
     pub(super) durations: Mutex<Durations>,
+    /// What each stasis message took of Asterisk's thread.
+    pub(super) callbacks: Histogram,
+    /// The same of those that became records, which are fewer and cost more.
+    pub(super) records: Histogram,
     pub(super) loaded: Instant,
     pub(super) queued: AtomicU64,
     pub(super) ignored: AtomicU64,
@@ -45,6 +53,8 @@ impl Lasting {
         Self {
             directions: Mutex::new(Recent::new(REMEMBERED_CALLS)),
             durations: Mutex::default(),
+            callbacks: Histogram::default(),
+            records: Histogram::default(),
             loaded: Instant::now(),
             queued: AtomicU64::new(0),
             ignored: AtomicU64::new(0),

@@ -169,6 +169,8 @@ unsigned int ast_debug_get_by_module(const char *module)
 #define FOLDER(name) const char *ast_config_AST_ ## name ## _DIR;
 FOLDERS(FOLDER)
 
+struct timeval ast_startuptime = { 1763700000, 250999 };
+
 void ast_log(int level, const char *file, int line, const char *function, const char *format, ...)
 {
 	static const char *const names[] = { "DEBUG", "", "NOTICE", "WARNING", "ERROR" };

@@ -275,7 +275,7 @@ fn id(of: Option<Bridge<'_>>) -> Cow<'_, str> {
     word(of.map_or(b"", Bridge::uniqueid))
 }
 
-fn line(Record { time, event }: Record<'_>) -> String {
+fn line(Record { time, event, .. }: Record<'_>) -> String {
     let told = match event {
         Event::Running {
             channel,
@@ -464,6 +464,7 @@ impl Command for Show {
                 ));
                 let booted = module::fully_booted();
                 let _ = writeln!(out, "Booted {booted}, shutting down {}", module::shutting_down());
+                out.line(&format!("Started {}", module::started()));
                 let _ = write!(out, "Behind {behind:?} %s%n \x1b[31m");
                 Outcome::Success
             }

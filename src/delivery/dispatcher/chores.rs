@@ -1,7 +1,9 @@
 //! What is done now and then: stale cards are given up, old events forgotten.
 
+use super::keeping::ALIVE_WAIT;
 use super::{CHORE, Dispatcher};
 use crate::core::gate::{Millis, millis};
+use crate::core::open_card::MOST;
 use crate::delivery::spool::{Change, State};
 
 impl Dispatcher {
@@ -15,6 +17,10 @@ impl Dispatcher {
         self.next_chores = now + if busy { 1_000 } else { 10_000 };
         self.give_up_stale(now);
         self.save(now, true);
+        self.keep_open_cards(now);
+        if let Err(error) = self.forget_stories() {
+            return self.spool_failed(&error, now);
+        }
         let wall = self.clock.wall();
         let Some(spool) = &self.spool else { return };
         for (state, keep) in [
@@ -40,6 +46,24 @@ impl Dispatcher {
         }
         self.status.spool_bytes = spool.bytes();
         self.measure();
+    }
+
+    /// The table of open cards: what found no room with its event, and that this run is alive, which is the talk time that is
+    /// known after a crash. While nobody talks nothing is written.
+    fn keep_open_cards(&mut self, now: Millis) {
+        let excess = self.open_cards.forget_excess();
+        if excess > 0 {
+            log::warn!(
+                "{MOST} cards were shown and never closed; the oldest {excess} of them are forgotten; whoever sends INCOMING or OUTGOING must send COMPLETED with the same callid and ext"
+            );
+        }
+        if self.cards_wait || !self.open_cards.are_written() {
+            self.save_open_cards();
+        }
+        // The chores come every ten seconds at least.
+        if now >= self.alive_written + ALIVE_WAIT {
+            self.write_alive(now);
+        }
     }
 
     /// Popups that wait while nothing is sent: those in memory, then those on the disk, each row once.

@@ -21,6 +21,9 @@ impl Dispatcher {
             .shutdown();
         self.hear_out(Instant::now() + Duration::from_millis(300));
         self.keep_the_rest();
+        self.hear_stories(None, self.clock.steady());
+        self.write_stories(self.clock.steady(), true);
+        self.write_alive(self.clock.steady());
         drop(self.jobs);
         drop(self.waiting_jobs);
         for worker in self.workers {

@@ -7,15 +7,49 @@ use std::sync::Arc;
 use super::{Dispatcher, WINDOW};
 use crate::core::gate::Millis;
 use crate::core::lanes::Parcel;
+use crate::core::open_card::dead;
 use crate::delivery::Accepted;
 use crate::delivery::spool::{Change, Spool};
 
 impl Dispatcher {
+    /// Takes events in: numbers them, writes them, and gives them to their lanes.
+    pub(super) fn accept(&mut self, fresh: Vec<Accepted>, now: Millis) {
+        let parcels = self.take_in(fresh, now);
+        self.save(now, !parcels.is_empty());
+        for parcel in parcels {
+            self.admit(parcel, now);
+        }
+    }
+
+    /// Tells the ends of calls that an earlier Asterisk has left open, once for each table of cards that comes to light.
+    pub(super) fn close_dead(&mut self, now: Millis) {
+        if !std::mem::take(&mut self.look_for_dead) {
+            return;
+        }
+        let Some(started) = self.dead_before else { return };
+        let wall = self.clock.wall();
+        let drafts = dead(&self.open_cards.list(wall), started);
+        if drafts.is_empty() {
+            return;
+        }
+        log::warn!(
+            "{} cards were left open when Asterisk ended without closing them; their ends are told to Planfix now",
+            drafts.len()
+        );
+        let ends = Accepted {
+            drafts,
+            wall,
+            steady: now,
+        };
+        self.accept(vec![ends], now);
+    }
+
     pub(super) fn take_in(&mut self, fresh: Vec<Accepted>, now: Millis) -> Vec<Arc<Parcel>> {
         let mut parcels = Vec::new();
         for Accepted { drafts, wall, steady } in fresh {
             for draft in drafts {
                 let id = self.spool.as_mut().map_or(0, Spool::take_id);
+                self.open_cards.note(&draft, wall);
                 let parcel = Arc::new(Parcel {
                     id,
                     accepted: wall,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::stories::FORGET;
 use super::{CHORE, Dispatcher, GROUP, SETTLE_WAIT};
 use crate::core::gate::Millis;
 use crate::core::lanes::{Lanes, Parcel};
@@ -16,6 +17,11 @@ use crate::delivery::syncer::Syncer;
 
 /// And when the spool is nearly full.
 const GROUP_WHEN_FULL: usize = 16;
+/// The moment until which this run is known to be alive is written this often: along with events, and by the chores.
+const ALIVE_ALONG: Millis = 1_000;
+pub(super) const ALIVE_WAIT: Millis = 5_000;
+/// Rows of open cards in one transaction of their own.
+const CARDS: usize = 64;
 /// Between two tries to write to a disk that refuses.
 const DISK_RETRY: Millis = 1_000;
 /// Changes held in memory while the disk refuses.
@@ -48,7 +54,21 @@ impl Dispatcher {
         }
         let durable = self.unsaved.iter().any(|change| matches!(change, Change::Add(_)));
         let begin = Instant::now();
-        let mut written = spool.commit(&self.unsaved);
+        let alive = (now >= self.alive_written + ALIVE_ALONG).then(|| self.clock.wall());
+        let mut cards = self.open_cards.removals();
+        let rows = if self.cards_wait || self.status.room == Room::Full {
+            0
+        } else {
+            usize::MAX
+        };
+        cards.extend(self.open_cards.rows(rows));
+        let mut written = spool.commit_along(&self.unsaved, &cards, alive);
+        let cards_written = written.is_ok();
+        if matches!(written, Err(SpoolError::Full(_))) {
+            // Neither stories nor the rows of cards may cost an event its place.
+            let _ = spool.forget_stories(u64::MAX, 0, FORGET);
+            written = spool.commit(&self.unsaved);
+        }
         if matches!(written, Err(SpoolError::Full(_))) {
             room_makers_first(&mut self.unsaved);
             // A group that is too large for the room that is left must not hold back what still fits.
@@ -67,6 +87,11 @@ impl Dispatcher {
             Ok(()) => {
                 self.status.slowest_commit = self.status.slowest_commit.max(begin.elapsed());
                 self.unsaved.clear();
+                if cards_written {
+                    self.open_cards.removals_written();
+                    self.open_cards.rows_written(rows);
+                    self.alive_written = if alive.is_some() { now } else { self.alive_written };
+                }
                 // Losing a settlement to a power cut costs a repetition and nothing else: that waits for the next event,
                 // unless the log has to be copied.
                 if let (Some(syncer), Some(path)) = (&self.syncer, spool.path())
@@ -80,12 +105,55 @@ impl Dispatcher {
                         "The spool can be written again; everything that waited in memory is on the disk"
                     );
                 }
+                if !cards_written {
+                    self.save_open_cards();
+                }
                 self.measure();
                 true
             }
             Err(error) => {
                 self.spool_failed(&error, now);
                 false
+            }
+        }
+    }
+
+    /// Writes what the table of open cards lacks. What finds no room waits for the next chores.
+    pub(super) fn save_open_cards(&mut self) {
+        let Some(spool) = &mut self.spool else { return };
+        if !self.status.spool_trouble.is_empty() && spool.path().is_some() {
+            return;
+        }
+        // Without its row, a card whose COMPLETED is still to be written would be lost in a crash. Removals go first: they
+        // make room.
+        if self.unsaved.is_empty() && spool.commit_along(&[], &self.open_cards.removals(), None).is_ok() {
+            self.open_cards.removals_written();
+        }
+        self.cards_wait = loop {
+            let rows = self.open_cards.rows(CARDS);
+            if rows.is_empty() {
+                break false;
+            }
+            // The rest is for settling events.
+            if spool.fill().map_or(true, |fill| fill >= FILL_FULL) {
+                break true;
+            }
+            if spool.commit_along(&[], &rows, None).is_err() {
+                break true;
+            }
+            self.open_cards.rows_written(CARDS);
+        };
+    }
+
+    /// Writes until when this run is known to be alive, if anybody's talk time depends on it.
+    pub(super) fn write_alive(&mut self, now: Millis) {
+        if !self.open_cards.any_talk() || !self.status.spool_trouble.is_empty() {
+            return;
+        }
+        if let Some(spool) = &self.spool {
+            match spool.set_meta("alive", &self.clock.wall().to_string()) {
+                Ok(()) => self.alive_written = now,
+                Err(error) => self.spool_failed(&error, now),
             }
         }
     }
@@ -131,12 +199,17 @@ impl Dispatcher {
                     .iter()
                     .map(|parcel| Change::Add(Arc::clone(parcel)))
                     .collect();
-                let written = spool.commit(&held);
+                let written = spool
+                    .commit(&held)
+                    // What could be rescued of this table may be older than what is known here.
+                    .and_then(|()| spool.forget_open_cards());
                 self.pending = spool.totals().map_or(self.pending, |totals| totals.pending);
                 self.cursor = 0;
                 self.chore_cursor = 0;
                 self.status.failed = 0;
                 self.spool = Some(spool);
+                self.open_cards.start_over();
+                self.save_open_cards();
                 if let Err(error) = written {
                     self.spool_failed(&error, now);
                 }
@@ -217,7 +290,18 @@ impl Dispatcher {
             );
         }
         (self.cursor, self.chore_cursor) = (0, 0);
+        // Before anything else is written along with which this run says that it is alive.
+        let left_open = spool.inherit_open_cards().or_else(|error| match error {
+            // A file that cannot be written can be read.
+            SpoolError::Full(_) | SpoolError::Io(_) => Ok(()),
+            damaged => Err(damaged),
+        });
+        let left_open = left_open.and_then(|()| spool.open_cards());
         self.spool = Some(spool);
+        match left_open {
+            Ok(cards) => self.open_cards.adopt(cards),
+            Err(error) => self.spool_failed(&error, self.clock.steady()),
+        }
         self.measure();
     }
 
@@ -228,6 +312,7 @@ impl Dispatcher {
                 spool.number_from(self.lanes.iter().map(|parcel| parcel.id + 1).max().unwrap_or(1));
                 self.status.spool = "memory".to_owned();
                 self.spool = Some(spool);
+                self.open_cards.start_over_in_memory();
             }
             Err(error) => {
                 log::error!("There is no memory for a spool, {error}; no event can be accepted");
@@ -266,6 +351,7 @@ impl Dispatcher {
             self.note(Change::Add(Arc::new(Parcel { id, ..row })), now);
         }
         self.pending += count as u64;
+        self.look_for_dead = true;
         self.save(now, true);
         log::warn!(
             "The spool in {} is in use again; {count} events were written to it from memory",
@@ -275,8 +361,15 @@ impl Dispatcher {
 
     /// Looks at the fill and makes room where it is short.
     pub(super) fn measure(&mut self) {
-        let Some(spool) = &self.spool else { return };
+        let Some(spool) = &mut self.spool else { return };
         let Ok(mut fill) = spool.fill() else { return };
+        // Stories go before anything else, and all of them before an event is refused.
+        while fill >= FILL_CLEAN && matches!(spool.forget_stories(u64::MAX, 0, FORGET), Ok(1..)) {
+            fill = spool.fill().unwrap_or(fill);
+            if fill < FILL_TIGHT {
+                break;
+            }
+        }
         // What is delivered goes first, then what was given up; stale popups are given up by the chores.
         for state in [State::Delivered, State::Dropped] {
             if fill >= FILL_CLEAN {

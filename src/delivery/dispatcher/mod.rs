@@ -20,11 +20,13 @@ mod intake;
 mod keeping;
 mod orders;
 mod sending;
+mod stories;
 
 use super::clock::Clock;
 use super::question::{Answer, Question};
 use super::spool::{Change, Spool};
 use super::status::Status;
+use super::story::Story;
 use super::syncer::Syncer;
 use super::threads::{Thread, Threads};
 use super::worker::{Job, Outcome};
@@ -32,6 +34,7 @@ use super::{Accepted, Shared};
 use crate::core::backoff::Backoff;
 use crate::core::gate::{Condition, Gate, Millis, Permission};
 use crate::core::lanes::{Lanes, Parcel};
+use crate::core::open_card::OpenCards;
 use crate::core::recent::Recent;
 use crate::core::settings;
 
@@ -58,19 +61,27 @@ pub(crate) enum Control {
     Outcome(Arc<Parcel>, Outcome),
     /// An operator asks.
     Ask(Question, Sender<Answer>),
+    /// Cards that were shown before this moment, milliseconds since 1970, have no living channel.
+    CloseShownBefore(u64),
     /// New settings; the client was exchanged already.
     Reconfigure(settings::Delivery),
     /// The end. Requests under way get so much time.
     Stop { grace: Duration },
 }
 
-type Ears = (Receiver<Accepted>, Receiver<Control>, Sender<Control>);
+type Ears = (
+    Receiver<Accepted>,
+    Receiver<Story>,
+    Receiver<Control>,
+    Sender<Control>,
+);
 
 pub(crate) struct Dispatcher {
     folder: PathBuf,
     config: settings::Delivery,
     shared: Arc<Shared>,
     accepted: Receiver<Accepted>,
+    told: Receiver<Story>,
     orders: Receiver<Control>,
     control: Sender<Control>,
     threads: Arc<dyn Threads>,
@@ -86,6 +97,14 @@ pub(crate) struct Dispatcher {
     backoff: Backoff,
     unsaved: Vec<Change>,
     unsaved_since: Millis,
+    open_cards: OpenCards,
+    cards_wait: bool,
+    dead_before: Option<u64>,
+    look_for_dead: bool,
+    alive_written: Millis,
+    stories: Vec<Story>,
+    stories_since: Millis,
+    asked: Vec<(Question, Sender<Answer>)>,
     cursor: u64,
     chore_cursor: u64,
     pending: u64,
@@ -106,7 +125,7 @@ impl Dispatcher {
         folder: PathBuf,
         config: settings::Delivery,
         shared: Arc<Shared>,
-        (accepted, orders, control): Ears,
+        (accepted, told, orders, control): Ears,
         threads: Arc<dyn Threads>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -118,6 +137,7 @@ impl Dispatcher {
             config,
             shared,
             accepted,
+            told,
             orders,
             control,
             threads,
@@ -131,6 +151,14 @@ impl Dispatcher {
             lanes: Lanes::default(),
             unsaved: Vec::new(),
             unsaved_since: 0,
+            open_cards: OpenCards::default(),
+            cards_wait: false,
+            dead_before: None,
+            look_for_dead: false,
+            alive_written: 0,
+            stories: Vec::new(),
+            stories_since: 0,
+            asked: Vec::new(),
             cursor: 0,
             chore_cursor: 0,
             pending: 0,
@@ -174,14 +202,13 @@ impl Dispatcher {
         self.publish(now, wait);
         let fresh = self.listen(wait, now);
         let now = self.clock.steady();
-        let parcels = self.take_in(fresh, now);
-        self.save(now, !parcels.is_empty());
-        for parcel in parcels {
-            self.admit(parcel, now);
-        }
+        self.accept(fresh, now);
+        self.close_dead(now);
+        self.answer_all();
         self.load(now);
         self.chores(now);
         self.hand_out(now);
+        self.write_stories(now, false);
     }
 
     /// How long nothing needs doing unless somebody says something.
@@ -194,6 +221,9 @@ impl Dispatcher {
                 self.next_save
             });
         }
+        if !self.stories.is_empty() {
+            until = until.min(self.stories_due());
+        }
         match self.gate.permission(now) {
             Permission::All => until = until.min(self.lanes.next_wake().unwrap_or(until)),
             Permission::Wait(Some(moment)) if !self.lanes.is_empty() => until = until.min(moment),
@@ -204,16 +234,18 @@ impl Dispatcher {
 
     /// Waits for events and orders; obeys the orders and returns the events.
     fn listen(&mut self, wait: Duration, now: Millis) -> Vec<Accepted> {
-        let mut fresh = Vec::new();
+        let (mut fresh, mut told) = (Vec::new(), None);
         let order = if now < self.linger_until {
             self.orders.recv_timeout(wait.min(GLANCE)).ok()
         } else {
             select! {
                 recv(self.accepted) -> accepted => { fresh.extend(accepted); None }
+                recv(self.told) -> story => { told = story.ok(); None }
                 recv(self.orders) -> order => order.ok(),
                 default(wait) => None,
             }
         };
+        self.hear_stories(told, now);
         if let Some(order) = order {
             self.obey(order);
         }
@@ -232,10 +264,10 @@ impl Dispatcher {
         match order {
             Control::Outcome(parcel, outcome) => self.outcome(&parcel, outcome),
             Control::Ask(question, reply) => {
-                let answer = self.answer(&question);
-                // Whoever asked may have given up waiting.
-                let _ = reply.send(answer);
-                self.published = 0;
+                self.asked.push((question, reply));
+            }
+            Control::CloseShownBefore(started) => {
+                (self.dead_before, self.look_for_dead) = (Some(started), true);
             }
             Control::Reconfigure(config) => self.reconfigure(config),
             Control::Stop { grace } => self.stop = Some(grace),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Control, Dispatcher};
+use super::{Control, Dispatcher, stories};
 use crate::core::backoff::Backoff;
 use crate::core::settings;
 use crate::delivery::question::{Answer, Question};
@@ -11,10 +11,24 @@ use crate::delivery::spool::State;
 use crate::delivery::worker::{self, Job};
 
 impl Dispatcher {
-    pub(super) fn answer(&mut self, question: &Question) -> Answer {
+    /// Answers what was asked. Events that were accepted before have been taken in.
+    pub(super) fn answer_all(&mut self) {
+        for (question, reply) in std::mem::take(&mut self.asked) {
+            let answer = self.answer(&question);
+            // Whoever asked may have given up waiting.
+            let _ = reply.send(answer);
+            self.published = 0;
+        }
+    }
+
+    fn answer(&mut self, question: &Question) -> Answer {
         let now = self.clock.steady();
         self.save(now, true);
         let wall = self.clock.wall();
+        if matches!(question, Question::Story(_) | Question::Stories { .. }) {
+            self.hear_stories(None, now);
+            self.write_stories(now, true);
+        }
         let (pending, failed) = (self.pending, self.status.failed);
         let Some(spool) = &mut self.spool else {
             return Answer::Failed("there is no spool".to_owned());
@@ -53,6 +67,9 @@ impl Dispatcher {
             Question::Write => spool
                 .set_meta("checked", &wall.to_string())
                 .map(|()| Answer::Done),
+            Question::OpenCards => Ok(Answer::OpenCards(self.open_cards.list(wall))),
+            Question::Story(ref name) => stories::of_call(spool, &self.unsaved, name),
+            Question::Stories { limit } => spool.latest_stories(limit).map(Answer::Stories),
         };
         if let Question::Pause(paused) = *question {
             // The order holds for this run even if the disk cannot keep it.
@@ -86,13 +103,14 @@ impl Dispatcher {
             let _ = self.jobs.send(Job::Retire);
         }
         while self.hands < self.config.workers {
-            let (jobs, control, shared) = (
+            let (jobs, control, shared, clock) = (
                 self.waiting_jobs.clone(),
                 self.control.clone(),
                 Arc::clone(&self.shared),
+                Arc::clone(&self.clock),
             );
             let tell = move |parcel, outcome| control.send(Control::Outcome(parcel, outcome)).is_ok();
-            let body = Box::new(move || worker::work(&jobs, &shared, &tell));
+            let body = Box::new(move || worker::work(&jobs, &shared, &*clock, &tell));
             match self.threads.spawn("planfix/worker", body) {
                 Ok(thread) => self.workers.push(thread),
                 Err(error) => {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::Dispatcher;
 use crate::core::draft::Kind;
-use crate::core::gate::{Condition, Millis, Permission, millis};
+use crate::core::gate::{Condition, Millis, News, Permission, millis};
 use crate::core::lanes::Parcel;
 use crate::core::reply::{Policy, Trouble};
 use crate::delivery::spool::{Change, State};
@@ -103,14 +103,15 @@ impl Dispatcher {
             }
             Outcome::NotSent => self.lanes.put_back(callid),
             // Whatever is broken off by the end says nothing of the CRM.
-            Outcome::Trouble(_) if self.stop.is_some() => self.lanes.put_back(callid),
-            Outcome::Trouble(trouble) => self.trouble(parcel, &trouble, now),
+            Outcome::Trouble { .. } if self.stop.is_some() => self.lanes.put_back(callid),
+            Outcome::Trouble { trouble, begun } => self.trouble(parcel, &trouble, begun, now),
             Outcome::Panicked => {
                 self.status.panics += 1;
                 log::error!(
                     "A worker caught a panic at event {} and goes on; please report the message before this one",
                     parcel.id
                 );
+                self.gate.lost(now, fastrand::f64());
                 self.lanes.rest(
                     callid,
                     now + millis(self.backoff.wait(parcel.attempts + 1, fastrand::f64())),
@@ -132,7 +133,7 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn trouble(&mut self, parcel: &Parcel, trouble: &Trouble, now: Millis) {
+    pub(super) fn trouble(&mut self, parcel: &Parcel, trouble: &Trouble, begun: Millis, now: Millis) {
         let callid = parcel.draft.callid.as_str();
         let policy = trouble.policy();
         let attempts = parcel.attempts + 1;
@@ -151,9 +152,12 @@ impl Dispatcher {
             self.warn_of_refused(parcel, trouble, now);
             return;
         }
-        self.status.reason = trouble.to_string();
-        trouble.cure().clone_into(&mut self.status.cure);
-        if self.gate.bad(policy, now, fastrand::f64()) {
+        let news = self.gate.bad(policy, begun, now, fastrand::f64());
+        if news != News::Stale {
+            self.status.reason = trouble.to_string();
+            trouble.cure().clone_into(&mut self.status.cure);
+        }
+        if news == News::Worse {
             self.shared.closed.store(true, Ordering::SeqCst);
             match self.gate.condition().0 {
                 Condition::Misconfigured => log::error!(
@@ -166,10 +170,12 @@ impl Dispatcher {
                 ),
             }
         }
-        let rest = match policy {
-            Policy::Retry => millis(self.backoff.wait(attempts, fastrand::f64())),
+        let rest = if policy == Policy::Retry || news == News::Stale {
+            // The gate may be open, and this call must not run against it again and again.
+            millis(self.backoff.wait(attempts, fastrand::f64()))
+        } else {
             // The gate says when.
-            _ => 0,
+            0
         };
         self.lanes.rest(callid, now + rest);
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::configuration::{MANAGER_SECRET, MANAGER_USER};
 
 /// Within this time every action is answered, or Asterisk hangs.
-const ANSWER_BOUND: Duration = Duration::from_secs(20);
+const ANSWER_BOUND: Duration = Duration::from_secs(30);
 
 /// A response or an event: headers in their order, names as Asterisk wrote them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Ami {
     /// Sends an action and waits for its response, and for the end of the list where the response announces one.
     ///
     /// # Errors
-    /// When a header holds a line end, the connection breaks or nothing comes within 20 s.
+    /// When a header holds a line end, the connection breaks or nothing comes within 30 s.
     pub fn action(&mut self, headers: &[(&str, &str)]) -> Result<Reply> {
         self.actions += 1;
         let id = format!("harness-{}", self.actions);

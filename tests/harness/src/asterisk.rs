@@ -19,7 +19,7 @@ use crate::{Ami, Version, until, workspace_root};
 /// Long for a loaded machine; a start takes about a second.
 const START_BOUND: Duration = Duration::from_secs(60);
 /// A console command answers at once or something hangs.
-const CLI_BOUND: Duration = Duration::from_secs(20);
+const CLI_BOUND: Duration = Duration::from_secs(30);
 
 /// What an [`Asterisk`] is to be like.
 ///
@@ -247,16 +247,7 @@ impl Asterisk {
             if let Some(status) = self.running()?.ended()? {
                 bail!("it ended by itself ({status})");
             }
-            // The socket of an earlier run may lie there still.
-            let booted = self
-                .cli("core waitfullybooted")
-                .is_ok_and(|reply| reply.contains("fully booted"));
-            // It says so some moments before it knows all of its own commands (main/asterisk.c).
-            let complete = || {
-                self.cli("core show version")
-                    .is_ok_and(|reply| reply.starts_with("Asterisk "))
-            };
-            Ok((booted && complete()).then_some(()))
+            Ok(self.has_booted().then_some(()))
         })
         .with_context(|| {
             format!(
@@ -267,6 +258,16 @@ impl Asterisk {
             )
         })?;
         Ok(())
+    }
+
+    /// Whether it has fully booted and knows all of its own commands, among them those that stop and restart it: they
+    /// are registered some moments after it says that it has booted (main/asterisk.c), the shutdown's before the
+    /// version's.
+    #[must_use]
+    pub fn has_booted(&self) -> bool {
+        // No answer is no error here: the socket of an earlier run may lie there still.
+        let says = |command, text| self.cli(command).is_ok_and(|reply| reply.contains(text));
+        says("core waitfullybooted", "fully booted") && says("core show version", "Asterisk ")
     }
 
     /// Starts it without waiting, for tests of the start itself.
@@ -299,7 +300,7 @@ impl Asterisk {
     /// What a console command prints.
     ///
     /// # Errors
-    /// When Asterisk does not run, or does not answer within 20 s.
+    /// When Asterisk does not run, or does not answer within 30 s.
     pub fn cli(&self, command: &str) -> Result<String> {
         let mut words = self.words.clone();
         words.extend(["-rx".into(), command.into()]);

@@ -159,6 +159,7 @@ impl Configuration<'_> {
             "spool/monitor",
             "run",
             "log",
+            "log/cel-custom",
             "data",
             "modules",
         ] {

@@ -8,23 +8,31 @@
 
 mod ami;
 mod asterisk;
+mod cel;
 mod configuration;
+mod office;
+mod phone;
 mod poll;
 mod port;
 mod process;
 mod sandbox;
 mod sipp;
 mod stage;
+mod traffic;
 mod version;
 mod workspace;
 
 pub use ami::{Ami, Message, Reply};
 pub use asterisk::{Asterisk, Builder};
+pub use cel::{Cel, Logged};
+pub use office::{CLIENT, Office, did};
+pub use phone::{Behaviour, Caller, End, Line, Phase, Phone};
 pub use poll::until;
 pub use port::{free_tcp_port, free_udp_port};
 pub use process::{Process, Task};
 pub use sandbox::Sandbox;
 pub use sipp::{Outcome, Sipp, SippRun};
-pub use stage::{Plan, Stage, event, field, is_taken_in};
+pub use stage::{Plan, Stage, event, field, flat, is_taken_in, row};
+pub use traffic::{Report, Traffic};
 pub use version::Version;
 pub use workspace::{module_path, target_binary, workspace_root};

@@ -22,7 +22,7 @@ use crate::process::{Launch, Process};
 use crate::{target_binary, until};
 
 /// A start takes milliseconds, an orderly end too.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(30);
 /// What stands before the two addresses that it prints.
 const CRM: &str = "listening on ";
 const CONTROL: &str = "control on ";
@@ -44,7 +44,7 @@ impl Sandbox {
     /// `--log-flush` among them, a request is in the log before it is answered.
     ///
     /// # Errors
-    /// When it does not say within 20 s where it listens.
+    /// When it does not say within 30 s where it listens.
     ///
     /// # Panics
     /// When it is not built.
@@ -69,7 +69,7 @@ impl Sandbox {
     /// it had in memory is gone.
     ///
     /// # Errors
-    /// When it runs already, or does not say within 20 s where it listens.
+    /// When it runs already, or does not say within 30 s where it listens.
     ///
     /// # Panics
     /// When it is not built any more.
@@ -111,7 +111,7 @@ impl Sandbox {
     /// Ends it in order, so that its log is whole: from now on its port refuses connections.
     ///
     /// # Errors
-    /// When it has ended by itself before, or does not end within 20 s. It is gone in any case.
+    /// When it has ended by itself before, or does not end within 30 s. It is gone in any case.
     pub fn stop(&mut self) -> Result<()> {
         let Some(mut process) = self.process.take() else {
             return Ok(());

@@ -30,7 +30,9 @@ pub struct Sipp {
     remote: Option<SocketAddr>,
     number: String,
     calls: u32,
+    at_once: Option<u32>,
     rate: f64,
+    lines: String,
     bound: Duration,
 }
 
@@ -43,7 +45,9 @@ impl Sipp {
             remote: None,
             number: String::new(),
             calls: 1,
+            at_once: None,
             rate: 10.0,
+            lines: String::new(),
             bound: BOUND,
         }
     }
@@ -165,6 +169,18 @@ impl Sipp {
         self
     }
 
+    /// How many calls it has going at most, whatever the rate says.
+    pub fn at_once(mut self, most: u32) -> Self {
+        self.at_once = Some(most);
+        self
+    }
+
+    /// A line for each call, whose parts between semicolons the scenario knows as `[field0]`, `[field1]` and so on.
+    pub fn lines(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.lines);
+        self
+    }
+
     /// After this time it gives up and counts as failed; 60 s without further word.
     pub fn bound(mut self, bound: Duration) -> Self {
         self.bound = bound;
@@ -198,6 +214,13 @@ impl Sipp {
         option("-error_file", &"errors");
         // Call-IDs of two runs must never be equal: they stand for calls in the CRM.
         option("-cid_str", &format!("%u-%p-{:08x}@%s", fastrand::u32(..)));
+        if let Some(most) = self.at_once {
+            option("-l", &most);
+        }
+        if !self.lines.is_empty() {
+            fs::write(folder.path().join("lines"), format!("SEQUENTIAL\n{}", self.lines))?;
+            option("-inf", &"lines");
+        }
         if self.calls <= TRACED_CALLS {
             option("-message_file", &"messages");
             words.push("-trace_msg".into());

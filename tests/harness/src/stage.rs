@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{Ami, Asterisk, Builder, Sandbox, Version, module_path, until, workspace_root};
 
 /// Long for a loaded machine; a request takes milliseconds.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(30);
 /// Lines of Asterisk's log that a failed test shows, those for debugging left out.
 const SHOWN: usize = 60;
 
@@ -21,11 +21,18 @@ const SHOWN: usize = 60;
 pub struct Plan {
     builder: Builder,
     crm: Vec<String>,
+    mode: &'static str,
     calls: String,
     delivery: String,
 }
 
 impl Plan {
+    /// The module follows calls by itself: `mode = auto`.
+    pub fn auto(mut self) -> Self {
+        self.mode = "auto";
+        self
+    }
+
     /// Describes the Asterisk further: phones, a dialplan, an environment.
     pub fn asterisk(mut self, describe: impl FnOnce(Builder) -> Builder) -> Self {
         self.builder = describe(self.builder);
@@ -60,8 +67,9 @@ impl Plan {
         let arguments: Vec<&str> = self.crm.iter().map(String::as_str).collect();
         let crm = Sandbox::start(&arguments)?;
         let settings = format!(
-            "[general]\nmode = dialplan\n\n[planfix]\nurl = {}\ntoken = {}\npbx_token = {}\n\n[calls]\n{}\n\
+            "[general]\nmode = {}\n\n[planfix]\nurl = {}\ntoken = {}\npbx_token = {}\n\n[calls]\n{}\n\
              [delivery]\n{}",
+            self.mode,
             crm.url(),
             crm.token(),
             crm.pbx_token(),
@@ -121,6 +129,7 @@ impl Stage {
         Plan {
             builder: builder.load("res_planfix.so"),
             crm: Vec::new(),
+            mode: "dialplan",
             calls: String::new(),
             delivery: String::new(),
         }
@@ -158,7 +167,7 @@ impl Stage {
     /// Waits until the module has opened its spool.
     ///
     /// # Errors
-    /// When it has not within 20 s, with what it says instead.
+    /// When it has not within 30 s, with what it says instead.
     pub fn at_work(&self) -> Result<()> {
         until("the module at work", BOUND, || {
             let status = self.status()?;
@@ -190,6 +199,14 @@ impl Stage {
         self.asterisk.cli("planfix show status")
     }
 
+    /// A row of `planfix show status`.
+    ///
+    /// # Errors
+    /// As [`Asterisk::cli`], and when there is no such row.
+    pub fn row(&self, label: &str) -> Result<String> {
+        row(&self.status()?, label)
+    }
+
     /// Calls PLANFIX_EVENT through the manager interface, on no channel, and returns its result.
     ///
     /// # Errors
@@ -211,7 +228,7 @@ impl Stage {
     /// Waits until the CRM has taken in so many requests, and returns them.
     ///
     /// # Errors
-    /// When they are fewer after 20 s, with what came instead.
+    /// When they are fewer after 30 s, with what came instead.
     pub fn taken_in(&self, count: usize) -> Result<Vec<Value>> {
         let entries = self
             .crm
@@ -221,17 +238,49 @@ impl Stage {
         Ok(entries.into_iter().filter(is_taken_in).collect())
     }
 
-    /// Waits until nothing waits in the spool any more.
+    /// Waits until nothing of what was told up to now waits any more. The status alone would not do: it is how things
+    /// stood a moment ago, while the list is answered from the spool, when the module has taken in whatever it had said
+    /// QUEUED to.
     ///
     /// # Errors
-    /// When something does after 20 s, with what waits.
+    /// When something does after 30 s, with what waits.
     pub fn drained(&self) -> Result<()> {
+        let mut queue = String::new();
         until("an empty queue", BOUND, || {
-            let status = self.status()?;
-            Ok(status.contains("0 waiting, 0 under way").then_some(()))
+            queue = self.asterisk.cli("planfix show queue")?;
+            let nothing = queue.contains("Nothing waits.")
+                && flat(&self.status()?).contains("Queue: 0 waiting, 0 under way");
+            Ok(nothing.then_some(()))
         })
-        .with_context(|| self.asterisk.cli("planfix show queue").unwrap_or_default())
+        .with_context(|| queue.clone())
     }
+}
+
+/// The value of a row of `planfix show status`, however the console has wrapped it.
+///
+/// # Errors
+/// When there is no such row.
+pub fn row(status: &str, label: &str) -> Result<String> {
+    let mut lines = status.lines().skip_while(|line| !is_row(line, label));
+    let first = lines
+        .next()
+        .with_context(|| format!("the status has no {label}: {status}"))?;
+    let (_, first) = first.split_once(':').unwrap_or_default();
+    // A long value goes on in the next line.
+    let rest = lines.take_while(|line| line.starts_with(' '));
+    Ok(flat(
+        &std::iter::once(first).chain(rest).collect::<Vec<_>>().join(" "),
+    ))
+}
+
+fn is_row(line: &str, label: &str) -> bool {
+    line.strip_prefix(label).is_some_and(|rest| rest.starts_with(':'))
+}
+
+/// Text as one line, however the console has wrapped it.
+#[must_use]
+pub fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether this entry of the sandbox's log tells of a call, and the CRM took it in and said so.

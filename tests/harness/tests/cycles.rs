@@ -20,7 +20,11 @@ const WARM: usize = 20;
 /// it spreads what is in use over an arena for each thread would be most of what is measured here otherwise.
 const GROWTH: u64 = 480;
 const CALLS: u32 = 4;
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(30);
+/// A thread of Asterisk's pools ends when it has had nothing to do for a minute.
+const IDLE: Duration = Duration::from_secs(90);
+/// For all cycles together.
+const CALL: Duration = Duration::from_secs(900);
 
 /// Lines that stay up until Asterisk is told to hang up. Those on 600 call the function all the time, whether it is there
 /// or not: an unload can meet a call of it.
@@ -91,15 +95,17 @@ fn cycle(ami: &mut Ami, number: usize) -> Result<()> {
 }
 
 fn a_hundred_cycles_leave_nothing_behind(version: Version) -> Result<()> {
-    let plan = Stage::plan(version).asterisk(|builder| {
-        builder
-            .phone("101")
-            .phone("102")
-            .extensions(DIALPLAN)
-            .env("MALLOC_ARENA_MAX", "1")
-            .verbose(0)
-            .debug(0)
-    });
+    let plan = Stage::plan(version)
+        .calls("stale_popup = 86400")
+        .asterisk(|builder| {
+            builder
+                .phone("101")
+                .phone("102")
+                .extensions(DIALPLAN)
+                .env("MALLOC_ARENA_MAX", "1")
+                .verbose(0)
+                .debug(0)
+        });
     plan.play(|stage| {
         let mut ami = stage.asterisk.ami()?;
         let callee = Sipp::uas_answer(Duration::ZERO)
@@ -110,7 +116,7 @@ fn a_hundred_cycles_leave_nothing_behind(version: Version) -> Result<()> {
             Sipp::uac_listen("102", to)
                 .to(stage.asterisk.sip())
                 .calls(CALLS)
-                .bound(Duration::from_secs(180))
+                .bound(CALL)
                 .start()
         };
         let callers = [talk("101")?, talk("600")?];
@@ -124,27 +130,31 @@ fn a_hundred_cycles_leave_nothing_behind(version: Version) -> Result<()> {
         let mut warm = None;
         for number in 0..CYCLES {
             cycle(&mut ami, number)?;
-            let threads = stage.asterisk.threads()?;
-            ensure!(
-                ours(&threads).is_empty(),
-                "cycle {number} left a thread: {:?}",
-                ours(&threads)
-            );
+            // The kernel lists a thread for a moment after it was joined.
+            until("the end of our threads", BOUND, || {
+                Ok(ours(&stage.asterisk.threads()?).is_empty().then_some(()))
+            })
+            .with_context(|| format!("cycle {number}: {:?}", stage.asterisk.threads()))?;
             if number + 1 == WARM {
                 warm = Some((
-                    threads.len(),
+                    stage.asterisk.threads()?.len(),
                     descriptors(&stage.asterisk)?,
                     stage.asterisk.rss_kib()?,
                 ));
             }
         }
         let (threads, open, memory) = warm.context("the cycles are fewer")?;
-        let now = stage.asterisk.threads()?.len();
-        ensure!(now <= threads, "{threads} threads became {now}");
-        let open_now = descriptors(&stage.asterisk)?;
-        ensure!(open_now == open, "descriptors: {open:#?} became {open_now:#?}");
+        // What Asterisk itself has added to its pools goes again when it idles; what was left behind does not.
+        until(&format!("no more than {threads} threads"), IDLE, || {
+            Ok((stage.asterisk.threads()?.len() <= threads).then_some(()))
+        })
+        .with_context(|| format!("{:?}", stage.asterisk.threads()))?;
+        until("the same descriptors", IDLE, || {
+            Ok((descriptors(&stage.asterisk)? == open).then_some(()))
+        })
+        .with_context(|| format!("{open:#?} became {:#?}", descriptors(&stage.asterisk)))?;
         let memory_now = stage.asterisk.rss_kib()?;
-        println!("{version}: {now} threads, memory went from {memory} to {memory_now} KiB");
+        println!("{version}: {threads} threads, memory went from {memory} to {memory_now} KiB");
         ensure!(
             memory_now < memory + GROWTH,
             "memory went from {memory} to {memory_now} KiB"
@@ -170,7 +180,10 @@ fn a_hundred_cycles_leave_nothing_behind(version: Version) -> Result<()> {
                 .filter(|entry| field(entry, "callid") == callid)
                 .map(|entry| field(entry, "event"))
                 .collect();
-            ensure!(events == ["INCOMING", "COMPLETED"], "cycle {number}: {events:?}");
+            // A request that an unload has broken off comes again: at least once is the rule.
+            let mut first = events.clone();
+            first.dedup();
+            ensure!(first == ["INCOMING", "COMPLETED"], "cycle {number}: {events:?}");
         }
         Ok(())
     })

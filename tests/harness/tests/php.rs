@@ -138,7 +138,7 @@ fn said(entry: &Value) -> (String, String, String) {
 fn about(stage: &Stage, callid: &str, count: usize) -> Result<Vec<Value>> {
     let entries = stage.crm.wait_for(
         &format!("{count} requests about {callid}"),
-        std::time::Duration::from_secs(20),
+        std::time::Duration::from_secs(30),
         |entries| {
             entries
                 .iter()

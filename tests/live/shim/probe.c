@@ -12,7 +12,12 @@
  * expression  {n} in it becomes 0, 1, 2, ...
  *
  * What is measured is the call that pbx.c itself makes once the text of a dialplan line is expanded.
+ *
+ * ${PLANFIX_HEAP()}: how many bytes of the heap are in use, in the whole Asterisk.
  */
+/* Before asterisk.h, which renames the functions that this declares. */
+#include <malloc.h>
+
 #include "asterisk.h"
 
 #include <stdio.h>
@@ -126,19 +131,36 @@ static int probe(struct ast_channel *channel, const char *command, char *data, c
 	return 0;
 }
 
-static struct ast_custom_function function = {
+static int heap(struct ast_channel *channel, const char *command, char *data, char *buffer, size_t length)
+{
+	struct mallinfo2 info = mallinfo2();
+
+	(void) channel;
+	(void) command;
+	(void) data;
+	snprintf(buffer, length, "%zu", info.uordblks + info.hblkhd);
+	return 0;
+}
+
+static struct ast_custom_function probe_function = {
 	.name = "PLANFIX_PROBE",
 	.read = probe,
 };
 
+static struct ast_custom_function heap_function = {
+	.name = "PLANFIX_HEAP",
+	.read = heap,
+};
+
 static int load_module(void)
 {
-	return ast_custom_function_register(&function) ? AST_MODULE_LOAD_DECLINE : AST_MODULE_LOAD_SUCCESS;
+	return ast_custom_function_register(&probe_function) || ast_custom_function_register(&heap_function)
+		? AST_MODULE_LOAD_DECLINE : AST_MODULE_LOAD_SUCCESS;
 }
 
 static int unload_module(void)
 {
-	return ast_custom_function_unregister(&function);
+	return ast_custom_function_unregister(&probe_function) | ast_custom_function_unregister(&heap_function);
 }
 
 AST_MODULE_INFO_STANDARD_EXTENDED(ASTERISK_GPL_KEY, "Times dialplan functions and applications");

@@ -7,6 +7,8 @@
 mod backlog;
 mod channel;
 mod commit;
+mod duration;
+mod following;
 mod machine;
 mod rig;
 mod samples;
@@ -23,17 +25,27 @@ use crate::rig::Rig;
 use crate::table::Table;
 
 const HELP: &str = "\
-bench: what a channel pays for PLANFIX_EVENT, and what the delivery does
+bench: what a channel pays for PLANFIX_EVENT, what the delivery does, and what following calls costs
 
   --version 22|16   which Asterisk (22; the figures of 16 are printed and not written)
-  --only PART       channel, throughput, backlog or commit; the figures are not written
+  --only PART       channel, duration, throughput, backlog, commit, memory, messages or rate; the figures are
+                    not written
   --help            this text
 
 Start it with `make bench`, which builds what it needs.
 ";
 
 /// In the order in which they are measured.
-const PARTS: [&str; 4] = ["commit", "backlog", "throughput", "channel"];
+const PARTS: [&str; 8] = [
+    "rate",
+    "messages",
+    "memory",
+    "commit",
+    "backlog",
+    "throughput",
+    "duration",
+    "channel",
+];
 
 fn main() -> ExitCode {
     let mut version = Version::V22;
@@ -78,7 +90,11 @@ fn run(version: Version, only: Option<&str>) -> Result<()> {
     for part in PARTS {
         if only.is_none_or(|only| only == part) {
             let measured = match part {
+                "messages" => vec![following::messages(version)?],
+                "rate" => vec![following::rate(version)?],
+                "memory" => vec![following::memory(version)?],
                 "commit" => vec![commit::measure(&mut rig)?],
+                "duration" => vec![duration::measure(&mut rig)?],
                 "backlog" => vec![backlog::measure(&mut rig)?],
                 "throughput" => vec![throughput::measure(&mut rig)?],
                 _ => channel::measure(&mut rig)?,

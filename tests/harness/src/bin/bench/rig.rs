@@ -8,9 +8,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use harness::{Ami, Asterisk, Sandbox, Sipp, Version, module_path, until, workspace_root};
+use harness::{Ami, Asterisk, Sandbox, Sipp, Version, module_path, row, until, workspace_root};
 use tempfile::TempDir;
 
+use crate::duration;
 use crate::samples::Samples;
 
 /// A phone dials 700, and its channel's thread measures what the global variable PROBE says. At 701 it does so COUNT times
@@ -69,18 +70,9 @@ impl Rig {
         let stall = folder.path().join("stall.so");
         let probe = folder.path().join("planfix_probe.so");
         compile("stall.c", &stall, &[])?;
-        let headers = headers(version)?;
-        let headers = headers.to_str().context("the headers' path is no UTF-8")?;
-        compile(
-            "probe.c",
-            &probe,
-            &[
-                "-isystem",
-                headers,
-                "-DAST_MODULE=\"planfix_probe\"",
-                "-DAST_MODULE_SELF_SYM=__internal_planfix_probe_self",
-            ],
-        )?;
+        compile_probe(version, &probe)?;
+
+        duration::lay_out(folder.path())?;
 
         // What it logs and remembers would be measured too.
         let sandbox = Sandbox::start(&["--log", "/dev/null", "--log-flush", "1000", "--keep", "100"])?;
@@ -88,6 +80,13 @@ impl Rig {
             .module(module_path(version))
             .load("res_planfix.so")
             .load("planfix_probe.so")
+            .load("res_odbc_transaction.so")
+            .load("res_odbc.so")
+            .load("func_odbc.so")
+            .file("res_odbc.conf", duration::RES_ODBC)
+            .file("func_odbc.conf", duration::FUNC_ODBC)
+            .env("ODBCSYSINI", folder.path())
+            .env("ODBCINI", folder.path().join("odbc.ini"))
             .documentation(workspace_root().join("documentation/res_planfix-en_US.xml"))
             .phone("100")
             .extensions(EXTENSIONS)
@@ -142,24 +141,7 @@ impl Rig {
 
     /// A line of `planfix show status`.
     pub(crate) fn status(&mut self, label: &str) -> Result<String> {
-        let (text, _) = self.cli("planfix show status")?;
-        let mut found = String::new();
-        for line in text.lines() {
-            if let Some(value) = line.strip_prefix(label).and_then(|rest| rest.strip_prefix(':')) {
-                value.trim().clone_into(&mut found);
-            } else if !found.is_empty() && line.starts_with(' ') {
-                // A long value goes on in the next line.
-                found.push(' ');
-                found.push_str(line.trim());
-            } else if !found.is_empty() {
-                break;
-            }
-        }
-        ensure!(
-            !found.is_empty(),
-            "\"planfix show status\" has no {label}: {text}"
-        );
-        Ok(found)
+        row(&self.cli("planfix show status")?.0, label)
     }
 
     /// How many requests wait in the module.
@@ -280,9 +262,25 @@ impl Drop for Stall {
 /// on soon after the CRM is back.
 fn configuration(sandbox: &Sandbox) -> String {
     format!(
-        "[planfix]\nurl = {}\ntoken = {}\n\n[calls]\nstale_popup = 1h\n\n[delivery]\nretry_max = 1\n",
+        "[general]\nmode = dialplan\n\n[planfix]\nurl = {}\ntoken = {}\n\n[calls]\nstale_popup = 1h\n\n[delivery]\nretry_max = 1\n",
         sandbox.url(),
         sandbox.token()
+    )
+}
+
+/// Compiles tests/live/shim/probe.c for this version.
+pub(crate) fn compile_probe(version: Version, target: &Path) -> Result<()> {
+    let headers = headers(version)?;
+    let headers = headers.to_str().context("the headers' path is no UTF-8")?;
+    compile(
+        "probe.c",
+        target,
+        &[
+            "-isystem",
+            headers,
+            "-DAST_MODULE=\"planfix_probe\"",
+            "-DAST_MODULE_SELF_SYM=__internal_planfix_probe_self",
+        ],
     )
 }
 

@@ -1,0 +1,545 @@
+//! The channels and bridges that exist, and who is joined with whom.
+//!
+//! Invariants:
+//! - a channel is in at most one bridge, and a bridge without channels is forgotten;
+//! - every channel is in exactly one [`Group`], that of its linkedid, and a group without channels is forgotten;
+//! - a record that comes late or twice changes nothing that a later one has said already.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::party::Party;
+use super::story::Story;
+use crate::core::durations::Micros;
+use crate::core::record::{Bridge, Channel, Stage, Text};
+use crate::core::settings::Calls;
+
+/// A unique id or a linkedid.
+pub type Id = Arc<str>;
+
+/// How far the dialling of a channel is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// Nobody dialled it.
+    No,
+    /// It was there before it was followed: whether somebody dialled it is not known.
+    Unknown,
+    /// It is called and does not ring yet.
+    Dialing,
+    /// It rings.
+    Ringing,
+    /// It has answered, and is not joined with its caller yet: he hears an announcement, or is asked whether he takes the call.
+    Answered,
+    /// It was joined, or given up.
+    Over,
+}
+
+/// A channel.
+#[derive(Debug)]
+pub struct Line {
+    /// The channel as it was told last. What is not needed is left empty.
+    pub channel: Channel,
+    /// The linkedid of its group.
+    pub group: Id,
+    /// Whose it is.
+    pub party: Party,
+    /// The bridge it is in.
+    pub bridge: Option<Id>,
+    /// Who dials it, until they are joined in a bridge or it is given up.
+    pub dialer: Option<Id>,
+    /// Whom it dials, until then.
+    pub dialing: Vec<Id>,
+    /// How far its being dialled is.
+    pub called: Called,
+    /// The dial string by which it was called.
+    pub dial_string: Text,
+    /// The first number in the dialplan where it was.
+    pub first_exten: Text,
+    /// The employee for whom this outside channel stands: his mobile.
+    pub stands_for: Option<Text>,
+    /// It has dialled somebody, ever.
+    pub has_dialed: bool,
+    /// It was in a bridge, ever.
+    pub was_bridged: bool,
+    /// It was answered, ever.
+    pub was_up: bool,
+    /// It ran Dial(), ever.
+    pub ran_dial: bool,
+    /// Told of since records were lost.
+    pub seen: bool,
+    /// The call whose client it is.
+    pub client_of: Option<u64>,
+    /// The outbound call that it dials.
+    pub root_of: Option<u64>,
+    /// Calls in which it is an employee's who talks.
+    pub talks_in: Vec<u64>,
+}
+
+impl Line {
+    /// Whether somebody dialled it, or may have.
+    #[must_use]
+    pub fn was_called(&self) -> bool {
+        self.called != Called::No
+    }
+
+    /// Whether it is dialled and not joined with its caller yet.
+    #[must_use]
+    pub fn is_called(&self) -> bool {
+        matches!(self.called, Called::Dialing | Called::Ringing | Called::Answered)
+    }
+
+    /// Whether it rings.
+    #[must_use]
+    pub fn rings(&self) -> bool {
+        self.channel.stage != Stage::Up
+            && (self.called == Called::Ringing
+                || (self.called != Called::Over && self.channel.stage == Stage::Ringing))
+    }
+
+    /// The employee who is at it: its own or the one for whom a mobile stands. A Local channel that a call was forwarded to
+    /// leads to somebody and is nobody.
+    #[must_use]
+    pub fn ext(&self) -> Option<&Text> {
+        match &self.party {
+            Party::Employee(ext) => Some(ext),
+            Party::Outside => self.stands_for.as_ref(),
+            Party::Local | Party::Other => None,
+        }
+    }
+
+    /// Whether it is an outside channel.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        self.party == Party::Outside
+    }
+}
+
+/// The channels of one linkedid.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// Those that exist.
+    pub lines: Vec<Id>,
+    /// Those that ever were in it, up to a bound.
+    pub seen: Vec<Id>,
+    /// What happened.
+    pub story: Story,
+    /// Variables that the analytics fields ask for.
+    pub variables: Vec<(Text, Text)>,
+    /// The callids that were given to calls of this group.
+    pub callids: Vec<Id>,
+}
+
+impl Group {
+    /// A client who waits in a queue for hours is offered to thousands of channels.
+    fn saw(&mut self, id: &Id) {
+        /// Enough to find a call by any channel of an ordinary one.
+        const MOST: usize = 500;
+        if self.seen.len() < MOST && !self.seen.contains(id) {
+            self.seen.push(Arc::clone(id));
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    /// Its members wait, and do not hear each other: a parking lot, a pool of agents.
+    holding: bool,
+    lines: Vec<Id>,
+}
+
+/// Everything that exists.
+#[derive(Debug, Default)]
+pub struct World {
+    // Boxed, because a node of the map has room for eleven, and half of them stay empty.
+    lines: BTreeMap<Id, Box<Line>>,
+    groups: BTreeMap<Id, Box<Group>>,
+    rooms: BTreeMap<Id, Room>,
+    locals: BTreeMap<Text, Id>,
+}
+
+/// How far to look for who is joined with whom.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those who hear each other: through bridges and Local channels.
+    Talk,
+    /// And those who are being dialled by them.
+    Ring,
+    /// And those who dialled them.
+    Origin,
+}
+
+impl World {
+    /// A channel.
+    #[must_use]
+    pub fn line(&self, id: &str) -> Option<&Line> {
+        self.lines.get(id).map(|line| &**line)
+    }
+
+    /// A channel.
+    pub fn line_mut(&mut self, id: &str) -> Option<&mut Line> {
+        self.lines.get_mut(id).map(|line| &mut **line)
+    }
+
+    /// A group.
+    #[must_use]
+    pub fn group(&self, id: &str) -> Option<&Group> {
+        self.groups.get(id).map(|group| &**group)
+    }
+
+    /// A group, which is made if there is none.
+    pub fn group_mut(&mut self, id: &Id) -> &mut Group {
+        self.groups.entry(Arc::clone(id)).or_default()
+    }
+
+    /// All channels.
+    pub fn lines(&self) -> impl Iterator<Item = (&Id, &Line)> {
+        self.lines.iter().map(|(id, line)| (id, &**line))
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> impl Iterator<Item = (&Id, &Group)> {
+        self.groups.iter().map(|(id, group)| (id, &**group))
+    }
+
+    /// How many channels there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether nothing exists: no channel, no group, no bridge.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.groups.is_empty() && self.rooms.is_empty() && self.locals.is_empty()
+    }
+
+    /// Takes over what a record tells of a channel, which becomes known if it was not. Returns its id.
+    pub fn update(&mut self, told: &Channel, calls: &Calls) -> Id {
+        if let Some((id, line)) = self.lines.get_key_value(&*told.uniqueid) {
+            let id = Arc::clone(id);
+            let moved = *line.group != *told.linkedid && !told.linkedid.is_empty();
+            if let Some(line) = self.lines.get_mut(&*id) {
+                line.take(told);
+            }
+            if moved {
+                self.regroup(&id, &told.linkedid);
+            }
+            return id;
+        }
+        let id: Id = Arc::from(&*told.uniqueid);
+        let linkedid = if told.linkedid.is_empty() {
+            &told.uniqueid
+        } else {
+            &told.linkedid
+        };
+        let group = self
+            .groups
+            .get_key_value(&**linkedid)
+            .map_or_else(|| Arc::from(&**linkedid), |(group, _)| Arc::clone(group));
+        let party = Party::of(told, calls);
+        if party == Party::Local {
+            self.locals.insert(told.name.clone(), Arc::clone(&id));
+        }
+        let mut line = Line {
+            channel: Channel::default(),
+            group: Arc::clone(&group),
+            party,
+            bridge: None,
+            dialer: None,
+            dialing: Vec::new(),
+            called: Called::No,
+            dial_string: Text::default(),
+            first_exten: Text::default(),
+            stands_for: None,
+            has_dialed: false,
+            was_bridged: false,
+            was_up: false,
+            ran_dial: false,
+            seen: true,
+            client_of: None,
+            root_of: None,
+            talks_in: Vec::new(),
+        };
+        line.take(told);
+        self.lines.insert(Arc::clone(&id), Box::new(line));
+        let group = self.group_mut(&group);
+        group.lines.push(Arc::clone(&id));
+        group.saw(&id);
+        id
+    }
+
+    /// The channel has got another linkedid: its call was joined with an older one.
+    fn regroup(&mut self, id: &Id, linkedid: &str) {
+        let to = self
+            .groups
+            .get_key_value(linkedid)
+            .map_or_else(|| Arc::from(linkedid), |(group, _)| Arc::clone(group));
+        let Some(line) = self.lines.get_mut(id) else {
+            return;
+        };
+        let from = std::mem::replace(&mut line.group, Arc::clone(&to));
+        let group = self.group_mut(&to);
+        group.lines.push(Arc::clone(id));
+        group.saw(id);
+        let Some(old) = self.groups.get_mut(&from) else {
+            return;
+        };
+        old.lines.retain(|line| line != id);
+        if !old.lines.is_empty() {
+            return;
+        }
+        let Some(old) = self.groups.remove(&from) else {
+            return;
+        };
+        let new = self.group_mut(&to);
+        new.story.prepend(&old.story);
+        for id in &old.seen {
+            new.saw(id);
+        }
+        new.callids.extend(old.callids);
+        for (name, value) in old.variables {
+            if !new.variables.iter().any(|(known, _)| *known == name) {
+                new.variables.push((name, value));
+            }
+        }
+    }
+
+    /// The channel is gone. Returns its group if that was the last one.
+    pub fn remove(&mut self, id: &Id) -> Option<(Id, Box<Group>)> {
+        self.leave(id);
+        self.unlink(id);
+        let line = self.lines.remove(id)?;
+        if line.party == Party::Local {
+            self.locals.remove(&line.channel.name);
+        }
+        let group = self.groups.get_mut(&line.group)?;
+        group.lines.retain(|line| line != id);
+        if group.lines.is_empty() {
+            self.groups.remove_entry(&line.group)
+        } else {
+            None
+        }
+    }
+
+    /// The channel is in this bridge now.
+    pub fn enter(&mut self, id: &Id, bridge: &Bridge) {
+        let key = self
+            .rooms
+            .get_key_value(&*bridge.uniqueid)
+            .map_or_else(|| Arc::from(&*bridge.uniqueid), |(key, _)| Arc::clone(key));
+        if self
+            .lines
+            .get(id)
+            .is_none_or(|line| line.bridge.as_ref() == Some(&key))
+        {
+            return;
+        }
+        self.leave(id);
+        let room = self.rooms.entry(Arc::clone(&key)).or_default();
+        // A bridge changes its technology as channels come and go, so the last word holds.
+        room.holding = &*bridge.technology == "holding_bridge";
+        room.lines.push(Arc::clone(id));
+        if let Some(line) = self.lines.get_mut(id) {
+            line.bridge = Some(Arc::clone(&key));
+            line.was_bridged = true;
+        }
+        // Who dialled and who was dialled come one after the other.
+        let Some(line) = self.lines.get(id) else { return };
+        let is_here = |other: &&Id| {
+            self.lines
+                .get(*other)
+                .is_some_and(|other| other.bridge.as_ref() == Some(&key))
+        };
+        let mut joined: Vec<Id> = line.dialing.iter().filter(is_here).cloned().collect();
+        joined.extend(line.dialer.iter().filter(is_here).map(|_| Arc::clone(id)));
+        for peer in joined {
+            self.unlink(&peer);
+        }
+    }
+
+    /// The channel is in no bridge any more.
+    pub fn leave(&mut self, id: &Id) {
+        let Some(bridge) = self.lines.get_mut(id).and_then(|line| line.bridge.take()) else {
+            return;
+        };
+        self.unlink(id);
+        if let Some(room) = self.rooms.get_mut(&bridge) {
+            room.lines.retain(|line| line != id);
+            if room.lines.is_empty() {
+                self.rooms.remove(&bridge);
+            }
+        }
+    }
+
+    /// `caller` dials `peer`.
+    pub fn dial(&mut self, caller: Option<&Id>, peer: &Id) {
+        if let Some(line) = self.lines.get_mut(peer) {
+            line.called = Called::Dialing;
+        }
+        self.link(caller, peer);
+    }
+
+    /// `peer` is dialled by `caller` and by nobody else.
+    fn link(&mut self, caller: Option<&Id>, peer: &Id) {
+        let Some(line) = self.lines.get_mut(peer) else {
+            return;
+        };
+        let old = std::mem::replace(&mut line.dialer, caller.cloned());
+        if let Some(old) = old.and_then(|old| self.lines.get_mut(&old)) {
+            old.dialing.retain(|line| line != peer);
+        }
+        if let Some(caller) = caller.and_then(|caller| self.lines.get_mut(caller)) {
+            caller.has_dialed = true;
+            caller.dialing.push(Arc::clone(peer));
+        }
+    }
+
+    /// `peer` is not dialled any more.
+    pub fn unlink(&mut self, peer: &Id) {
+        if let Some(line) = self.lines.get_mut(peer).filter(|line| line.was_called()) {
+            line.called = Called::Over;
+            self.link(None, peer);
+        }
+    }
+
+    /// `peer` has answered who dials it.
+    pub fn answered(&mut self, peer: &Id) {
+        if let Some(line) = self.lines.get_mut(peer).filter(|line| line.is_called()) {
+            line.called = Called::Answered;
+        }
+    }
+
+    /// `peer` is dialled by `caller`, who may have taken another one's place.
+    pub fn dialed_by(&mut self, caller: &Id, peer: &Id) {
+        let line = self.lines.get(peer).filter(|line| line.is_called());
+        if line.is_some_and(|line| line.dialer.as_ref() != Some(caller)) {
+            self.link(Some(caller), peer);
+        }
+    }
+
+    /// The channel was there when all were looked at: what it did before, nobody saw.
+    pub fn found(&mut self, id: &Id) {
+        if let Some(line) = self.lines.get_mut(id).filter(|line| line.called == Called::No) {
+            line.called = Called::Unknown;
+        }
+    }
+
+    /// What is still dialled by `from` is now dialled by `to`.
+    pub fn hand_over(&mut self, from: &str, to: &Id) {
+        // `from` may be gone already: its peers still name it.
+        let dialed = self
+            .lines
+            .iter()
+            .filter(|(_, line)| line.dialer.as_deref() == Some(from));
+        let dialed: Vec<Id> = dialed.map(|(id, _)| Arc::clone(id)).collect();
+        for peer in dialed {
+            self.link(Some(to), &peer);
+        }
+    }
+
+    /// The other half of a Local channel.
+    fn other_half(&self, line: &Line) -> Option<&Id> {
+        if line.party != Party::Local {
+            return None;
+        }
+        let name = &*line.channel.name;
+        let other = match name.strip_suffix(";1") {
+            Some(stem) => format!("{stem};2"),
+            None => format!("{};1", name.strip_suffix(";2")?),
+        };
+        self.locals.get(&*other)
+    }
+
+    /// The channels that are joined with these, themselves included, nearest first.
+    #[must_use]
+    pub fn joined(&self, from: &[Id], reach: Reach) -> Vec<Id> {
+        let mut found: Vec<Id> = Vec::new();
+        let mut queue: VecDeque<&Id> = from.iter().collect();
+        while let Some(id) = queue.pop_front() {
+            if found.contains(id) {
+                continue;
+            }
+            let Some((id, line)) = self.lines.get_key_value(id) else {
+                continue;
+            };
+            found.push(Arc::clone(id));
+            let room = line.bridge.as_ref().and_then(|bridge| self.rooms.get(bridge));
+            if let Some(room) = room.filter(|room| !room.holding) {
+                queue.extend(&room.lines);
+            }
+            queue.extend(self.other_half(line));
+            match reach {
+                Reach::Talk => {}
+                Reach::Ring => queue.extend(&line.dialing),
+                Reach::Origin => {
+                    queue.extend(&line.dialer);
+                    // Who has answered is as good as joined.
+                    let answered = |id: &&Id| {
+                        self.lines
+                            .get(*id)
+                            .is_some_and(|line| line.called == Called::Answered)
+                    };
+                    queue.extend(line.dialing.iter().filter(answered));
+                }
+            }
+        }
+        found
+    }
+
+    /// Every channel is unseen until it is told of again.
+    pub fn doubt(&mut self) {
+        for line in self.lines.values_mut() {
+            line.seen = false;
+        }
+    }
+
+    /// The channels that were not told of since [`World::doubt`].
+    #[must_use]
+    pub fn unseen(&self) -> Vec<Id> {
+        let lines = self.lines.iter().filter(|(_, line)| !line.seen);
+        lines.map(|(id, _)| Arc::clone(id)).collect()
+    }
+}
+
+impl Line {
+    fn take(&mut self, told: &Channel) {
+        let known = &mut self.channel;
+        let take = |known: &mut Text, told: &Text| {
+            if known != told {
+                known.clone_from(told);
+            }
+        };
+        take(&mut known.name, &told.name);
+        take(&mut known.caller, &told.caller);
+        take(&mut known.connected, &told.connected);
+        take(&mut known.dialed, &told.dialed);
+        take(&mut known.rdnis, &told.rdnis);
+        take(&mut known.exten, &told.exten);
+        known.restricted = told.restricted;
+        known.created = told.created;
+        if told.cause != 0 {
+            known.cause = told.cause;
+        }
+        // A channel that was up stays so: Dial() of a later leg may tell an older snapshot.
+        if known.stage != Stage::Up {
+            known.stage = told.stage;
+        }
+        self.was_up |= told.stage == Stage::Up;
+        self.seen = true;
+        if self.first_exten.is_empty() && is_number(&told.exten) {
+            self.first_exten.clone_from(&told.exten);
+        }
+    }
+}
+
+/// Whether it is a number in the dialplan and not one of its own extensions (`s`, `h`, `i`, `t`, …).
+#[must_use]
+pub fn is_number(exten: &str) -> bool {
+    exten.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// How old a channel is, for telling which began a call.
+#[must_use]
+pub fn age(line: &Line) -> Micros {
+    line.channel.created
+}

@@ -1,0 +1,458 @@
+//! The thread that follows calls and tells the CRM of them: `mode = auto`.
+//!
+//! Invariants:
+//! - the stasis callback never waits for it: records go through a bounded queue, and when that is full they are counted as
+//!   lost and all channels are looked at anew;
+//! - what the tracker has decided goes to the delivery in its order; an end of a call is kept here until it is accepted;
+//! - the tracker's lock is held while records are worked on, in portions, and for a look by the console; never across a
+//!   submit, a file or anything of Asterisk's that waits.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+
+use super::call_event;
+use super::follow::copy;
+use super::threads::AsteriskThreads;
+use crate::ast::stasis::running_channels;
+use crate::core::draft::Draft;
+use crate::core::durations::Micros;
+use crate::core::record::{Record, What};
+use crate::core::settings;
+use crate::core::tracker::{Output, Tracker};
+use crate::delivery::question::{Answer, Question};
+use crate::delivery::recorder::Recorder;
+use crate::delivery::story::Story;
+use crate::delivery::threads::{Thread, Threads};
+use crate::delivery::{Delivery, Refusal};
+
+/// Records that may wait: some eight seconds of 50 calls a second.
+const QUEUE: usize = 16_384;
+/// Records that are worked on without a break.
+const PORTION: usize = 256;
+/// While there is something to do the thread looks by itself, because waking it costs the callback a system call.
+const GLANCE: Duration = Duration::from_millis(10);
+/// How long it goes on looking after the last record.
+const LINGER: Duration = Duration::from_secs(1);
+/// For the cards that were left open: the spool may be large, or its disk slow.
+const OPEN_CARDS: Duration = Duration::from_secs(10);
+/// For whoever starts or ends a recording: the thread needs milliseconds, or the machine is overloaded.
+const HAND_OVER: Duration = Duration::from_secs(2);
+/// Requests that may wait for a spool that is full or stalled.
+const MOST_WAITING: usize = 20_000;
+
+enum Item {
+    Record(Box<Record>),
+    Configure(Arc<settings::Calls>),
+    /// A recording begins, or ends; and somebody waits for that.
+    Recorder(Option<Arc<Recorder>>, Sender<()>),
+    Stop,
+}
+
+/// The thread, and what others share with it.
+pub(super) struct Calls {
+    queue: Sender<Item>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<Box<dyn Thread>>>,
+}
+
+struct Shared {
+    tracker: Mutex<Tracker>,
+    variables: RwLock<Vec<Box<[u8]>>>,
+    /// Records count from now on: what came before is seen when all channels are looked at.
+    listening: AtomicBool,
+    lost: AtomicBool,
+    records: AtomicU64,
+    lost_records: AtomicU64,
+    lost_requests: AtomicU64,
+    /// The recording that was started last, unless the operator stopped it.
+    recorder: Mutex<Option<Arc<Recorder>>>,
+}
+
+/// How the thread does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Health {
+    /// Records that were taken.
+    pub(super) records: u64,
+    /// Records for which there was no room.
+    pub(super) lost_records: u64,
+    /// Requests that were never accepted.
+    pub(super) lost_requests: u64,
+    /// Records that wait.
+    pub(super) waiting: usize,
+}
+
+impl Calls {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub(super) fn start(settings: Arc<settings::Calls>, delivery: Arc<Delivery>) -> Result<Self, String> {
+        let (queue, items) = bounded(QUEUE);
+        let shared = Arc::new(Shared {
+            tracker: Mutex::default(),
+            variables: RwLock::new(variables(&settings)),
+            listening: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            records: AtomicU64::new(0),
+            lost_records: AtomicU64::new(0),
+            lost_requests: AtomicU64::new(0),
+            recorder: Mutex::default(),
+        });
+        let follower = Follower {
+            items,
+            delivery,
+            settings: Arc::clone(&settings),
+            recorder: None,
+            waiting: VecDeque::new(),
+            ticked: Instant::now(),
+            shared: Arc::clone(&shared),
+        };
+        let thread = AsteriskThreads
+            .spawn("planfix/calls", Box::new(move || follower.run(settings)))
+            .map_err(|error| format!("no thread could be started: {error}"))?;
+        Ok(Self {
+            queue,
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Takes a record. Never waits.
+    pub(super) fn take(&self, record: Record) {
+        if !self.shared.listening.load(Ordering::Acquire) {
+            return;
+        }
+        match self.queue.try_send(Item::Record(Box::new(record))) {
+            Ok(()) => {
+                self.shared.records.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.shared.lost_records.fetch_add(1, Ordering::Relaxed);
+                self.shared.lost.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Whether the tracker wants to know of this channel variable.
+    pub(super) fn wants(&self, variable: &[u8]) -> bool {
+        let variables = self
+            .shared
+            .variables
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        variables.iter().any(|wanted| **wanted == *variable)
+    }
+
+    /// The tracker, for a look.
+    pub(super) fn tracker(&self) -> MutexGuard<'_, Tracker> {
+        self.shared.tracker()
+    }
+
+    /// How the thread does.
+    pub(super) fn health(&self) -> Health {
+        Health {
+            records: self.shared.records.load(Ordering::Relaxed),
+            lost_records: self.shared.lost_records.load(Ordering::Relaxed),
+            lost_requests: self.shared.lost_requests.load(Ordering::Relaxed),
+            waiting: self.queue.len(),
+        }
+    }
+
+    /// New settings, for the calls that begin from now on.
+    pub(super) fn configure(&self, settings: Arc<settings::Calls>) {
+        *self
+            .shared
+            .variables
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = variables(&settings);
+        // It waits for room at most as long as the thread needs for a portion.
+        let _ = self
+            .queue
+            .send_timeout(Item::Configure(settings), Duration::from_secs(1));
+    }
+
+    /// Everything that is seen from now on goes to this recording too, all channels that exist before the rest. False when
+    /// another one is under way, or the thread cannot be told.
+    pub(super) fn record(&self, recorder: Arc<Recorder>) -> bool {
+        {
+            let mut known = self.shared.recorder();
+            if known.as_ref().is_some_and(|known| !known.is_over()) {
+                return false;
+            }
+            *known = Some(Arc::clone(&recorder));
+        }
+        let begun = self.hand_over(Some(recorder));
+        if !begun {
+            self.shared.recorder().take();
+        }
+        begun
+    }
+
+    /// Gives the recording to the thread or takes it away, behind everything that was seen before; and waits for it, so that
+    /// what happens after the operator's command is in the trace, and what happened before its end too.
+    fn hand_over(&self, recorder: Option<Arc<Recorder>>) -> bool {
+        let (done, told) = bounded(1);
+        let item = Item::Recorder(recorder, done);
+        self.queue.send_timeout(item, HAND_OVER).is_ok() && told.recv_timeout(HAND_OVER).is_ok()
+    }
+
+    /// The recording that was started last, unless the operator stopped it.
+    pub(super) fn recorder(&self) -> Option<Arc<Recorder>> {
+        self.shared.recorder().clone()
+    }
+
+    /// Lets nothing more go to the recording, and gives it to whoever ends it.
+    pub(super) fn take_recorder(&self) -> Option<Arc<Recorder>> {
+        let recorder = self.shared.recorder().take()?;
+        self.hand_over(None);
+        Some(recorder)
+    }
+
+    /// Lets the thread work off what it was given, and ends it. False when it still runs after that time.
+    pub(super) fn stop(&self, within: Duration) -> bool {
+        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return true;
+        };
+        let until = Instant::now() + within;
+        let left = || until.saturating_duration_since(Instant::now());
+        let _ = self.queue.send_timeout(Item::Stop, within);
+        let ended = thread.join(left());
+        let recorder = self.shared.recorder().take();
+        let recorded = recorder.is_none_or(|recorder| recorder.stop(left()));
+        ended && recorded
+    }
+}
+
+impl Shared {
+    fn recorder(&self) -> MutexGuard<'_, Option<Arc<Recorder>>> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tracker(&self) -> MutexGuard<'_, Tracker> {
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn variables(settings: &settings::Calls) -> Vec<Box<[u8]>> {
+    Tracker::variables(settings)
+        .map(|name| name.as_bytes().into())
+        .collect()
+}
+
+/// What runs on the thread.
+struct Follower {
+    items: Receiver<Item>,
+    delivery: Arc<Delivery>,
+    settings: Arc<settings::Calls>,
+    recorder: Option<Arc<Recorder>>,
+    waiting: VecDeque<Vec<Draft>>,
+    ticked: Instant,
+    shared: Arc<Shared>,
+}
+
+impl Follower {
+    fn run(mut self, settings: Arc<settings::Calls>) {
+        let open = match self.delivery.ask(Question::OpenCards, OPEN_CARDS) {
+            Some(Answer::OpenCards(cards)) => cards,
+            _ => Vec::new(),
+        };
+        *self.shared.tracker() = Tracker::new(settings, open);
+        self.shared.listening.store(true, Ordering::Release);
+        self.look_at_all();
+        let mut last = Instant::now();
+        loop {
+            self.pass_on();
+            let item = if last.elapsed() < LINGER || !self.waiting.is_empty() {
+                std::thread::sleep(GLANCE);
+                match self.items.try_recv() {
+                    Ok(item) => item,
+                    Err(_) => {
+                        self.tick();
+                        continue;
+                    }
+                }
+            } else {
+                match self.items.recv_timeout(LINGER) {
+                    Ok(item) => item,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.tick();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            };
+            last = Instant::now();
+            if self.work(item) {
+                self.pass_on();
+                return;
+            }
+            if self.shared.lost.swap(false, Ordering::AcqRel) {
+                log::warn!(
+                    "Stasis records were lost, because the machine is overloaded; all channels are looked at anew"
+                );
+                self.look_at_all();
+            }
+        }
+    }
+
+    /// Works on this item and on what waits behind it. True when it is time to end.
+    fn work(&mut self, first: Item) -> bool {
+        let mut next = Some(first);
+        while let Some(item) = next {
+            let shared = Arc::clone(&self.shared);
+            let mut tracker = shared.tracker();
+            let mut item = Some(item);
+            let mut begins = None;
+            for _ in 0..PORTION {
+                match item.take().or_else(|| self.items.try_recv().ok()) {
+                    Some(Item::Record(record)) => {
+                        tracker.record(&record);
+                        if let Some(recorder) = &self.recorder {
+                            recorder.offer(record);
+                        }
+                    }
+                    Some(Item::Configure(settings)) => {
+                        self.reads(&settings);
+                        tracker.configure(settings);
+                    }
+                    // Looking at all channels takes Asterisk's locks, so not under ours.
+                    Some(Item::Recorder(Some(recorder), done)) => begins = Some((recorder, done)),
+                    Some(Item::Recorder(None, done)) => {
+                        self.recorder = None;
+                        let _ = done.try_send(());
+                    }
+                    Some(Item::Stop) => {
+                        tracker.tick(now());
+                        return true;
+                    }
+                    None => break,
+                }
+            }
+            drop(tracker);
+            self.tick();
+            if let Some((recorder, done)) = begins {
+                self.begin(recorder);
+                let _ = done.try_send(());
+            }
+            self.pass_on();
+            next = self.items.try_recv().ok();
+        }
+        false
+    }
+
+    /// Once a second: it looks at every call.
+    fn tick(&mut self) {
+        if self.ticked.elapsed() >= LINGER {
+            self.ticked = Instant::now();
+            self.shared.tracker().tick(now());
+        }
+    }
+
+    /// New settings: a trace holds those of its beginning alone.
+    fn reads(&mut self, settings: &Arc<settings::Calls>) {
+        if self.settings != *settings
+            && let Some(recorder) = self.recorder.take()
+        {
+            recorder.end("planfix.conf was read again, and [calls] is another; start a new one");
+        }
+        self.settings = Arc::clone(settings);
+    }
+
+    /// Begins a recording with every channel that exists, so that it explains itself.
+    fn begin(&mut self, recorder: Arc<Recorder>) {
+        all_channels()
+            .into_iter()
+            .for_each(|record| recorder.offer(Box::new(record)));
+        self.recorder = Some(recorder);
+    }
+
+    /// Tells the tracker of every channel that exists.
+    fn look_at_all(&self) {
+        let mut records = vec![Record {
+            time: now(),
+            what: What::Lost,
+        }];
+        records.extend(all_channels());
+        let mut tracker = self.shared.tracker();
+        for record in &records {
+            tracker.record(record);
+        }
+        drop(tracker);
+        if let Some(recorder) = &self.recorder {
+            records
+                .into_iter()
+                .for_each(|record| recorder.offer(Box::new(record)));
+        }
+    }
+
+    /// Passes on what the tracker has decided.
+    fn pass_on(&mut self) {
+        let output = self.shared.tracker().take();
+        for output in output {
+            match output {
+                Output::Tell(drafts) => self.waiting.push_back(drafts),
+                Output::Ended {
+                    linkedid,
+                    channels,
+                    text,
+                    ..
+                } => self.delivery.keep_story(Story {
+                    callid: linkedid,
+                    channels,
+                    ended: now() / 1_000,
+                    text,
+                }),
+            }
+        }
+        while let Some(drafts) = self.waiting.pop_front() {
+            let Err(refusal) = self.delivery.submit(drafts.clone()) else {
+                call_event::tell(&drafts);
+                continue;
+            };
+            let popups = drafts.iter().all(|draft| draft.kind.is_popup());
+            if popups && matches!(refusal, Refusal::Full) {
+                // A card that cannot be shown is owed: its end brings it along.
+                self.shared.tracker().refused(&drafts);
+                continue;
+            }
+            self.waiting.push_front(drafts);
+            break;
+        }
+        while self.waiting.len() > MOST_WAITING {
+            let lost = self.waiting.pop_front().map_or(0, |drafts| drafts.len());
+            let before = self
+                .shared
+                .lost_requests
+                .fetch_add(u64::try_from(lost).unwrap_or(0), Ordering::Relaxed);
+            if before == 0 {
+                log::error!("Events of calls are lost: the spool takes none, see 'planfix show status'");
+            }
+        }
+    }
+}
+
+/// Every channel that exists, and that these are all.
+fn all_channels() -> Vec<Record> {
+    let mut records = Vec::new();
+    running_channels(|record| records.extend(copy(&record, |_| false)));
+    let caught_up = |record: &Record| record.what == What::CaughtUp;
+    if !records.iter().any(caught_up) {
+        records.push(Record {
+            time: now(),
+            what: What::CaughtUp,
+        });
+    }
+    records
+}
+
+/// Microseconds since 1970, the clock of stasis' messages.
+pub(super) fn now() -> Micros {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+    })
+}

@@ -164,6 +164,8 @@ struct shim_subscription;
 struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback, int with_variables);
 /* Returns when the callback has run for the last time. Not to be called from the callback. */
 void shim_stasis_unsubscribe(struct shim_subscription *subscription);
+/* From now on also tell of channel variables that are set. */
+void shim_stasis_accept_variables(struct shim_subscription *subscription);
 /* Name of a kind of message that this Asterisk's stasis.conf declines, NULL when there is no such at that index. */
 const char *shim_stasis_declined(const struct shim_subscription *subscription, size_t index);
 /* SHIM_RUNNING for each channel that exists, on this thread. */

@@ -569,7 +569,7 @@ static void on_message(void *data, struct stasis_subscription *subscription, str
 	size_t at;
 
 	(void) subscription;
-	for (at = 0; at < self->wanted; at++) {
+	for (at = 0; at < ARRAY_LEN(kinds); at++) {
 		if (self->types[at] == type) {
 			if (kinds[at].fill(&record, stasis_message_data(message))) {
 				self->callback(&record, NULL);
@@ -623,7 +623,7 @@ struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback, i
 	}
 	self->callback = callback;
 	self->wanted = ARRAY_LEN(kinds) - (with_variables ? 0 : 1);
-	for (at = 0; at < self->wanted; at++) {
+	for (at = 0; at < ARRAY_LEN(kinds); at++) {
 		self->types[at] = kinds[at].type();
 	}
 	snprintf(name, sizeof(name), "res_planfix:calls/%d", ast_atomic_fetchadd_int(&count, +1));
@@ -673,6 +673,16 @@ void shim_stasis_unsubscribe(struct shim_subscription *self)
 	ao2_cleanup(self->beginning);
 	ao2_cleanup(self->topic);
 	ast_free(self);
+}
+
+/* Messages of other types are not even queued, and there are more of these than of all others together. */
+void shim_stasis_accept_variables(struct shim_subscription *self)
+{
+	struct stasis_message_type *type = self->types[ARRAY_LEN(kinds) - 1];
+
+	if (type) {
+		stasis_subscription_accept_message_type(self->subscription, type);
+	}
 }
 
 const char *shim_stasis_declined(const struct shim_subscription *self, size_t index)

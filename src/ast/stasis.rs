@@ -143,7 +143,8 @@ pub enum Event<'a> {
         lot: &'a [u8],
         space: u32,
     },
-    /// Only for a subscriber that asked for [`Subscriber::VARIABLES`]; global variables are left out.
+    /// Only for a subscriber that asked for it, by [`Subscriber::VARIABLES`] or [`Subscription::accept_variables`]; global
+    /// variables are left out.
     VariableSet {
         channel: Snapshot<'a>,
         name: &'a [u8],
@@ -564,6 +565,14 @@ impl Subscription {
             );
         }
         Ok(subscription)
+    }
+}
+
+impl Subscription {
+    /// Gives [`Event::VariableSet`] too from now on, until the subscription ends.
+    pub fn accept_variables(&self) {
+        // SAFETY: the subscription is alive; Asterisk locks its topic for the change.
+        unsafe { sys::shim_stasis_accept_variables(self.0.as_ptr()) };
     }
 }
 

@@ -13,8 +13,6 @@ use crate::core::record::{self, Channel, Phase, Stage, Text, What};
 pub(super) struct Follower;
 
 impl Subscriber for Follower {
-    const VARIABLES: bool = true;
-
     fn record(record: Record<'_>) {
         let Some(state) = state::current() else { return };
         let lasting = &state.lasting;

@@ -27,11 +27,13 @@ const FILE: &str = "planfix.conf";
 const STOP: Duration = Duration::from_millis(1_700);
 
 /// What is registered with Asterisk. Dropping it unregisters everything.
-#[expect(dead_code, reason = "held for their Drop")]
 struct Registrations {
     subscription: Subscription,
+    #[expect(dead_code, reason = "held for its Drop")]
     functions: Vec<FunctionRegistration>,
+    #[expect(dead_code, reason = "held for its Drop")]
     commands: Vec<CommandRegistration>,
+    #[expect(dead_code, reason = "held for its Drop")]
     actions: Vec<ActionRegistration>,
 }
 
@@ -63,6 +65,7 @@ impl Module for PlanfixModule {
         match register() {
             Ok(registrations) => {
                 *REGISTRATIONS.lock().unwrap_or_else(PoisonError::into_inner) = Some(registrations);
+                accept_variables();
                 Load::Loaded
             }
             Err(error) => {
@@ -88,6 +91,7 @@ impl Module for PlanfixModule {
         match outcome {
             Ok(state) => {
                 state::exchange(Some(Arc::new(state)));
+                accept_variables();
                 log::info!("{FILE} was read again");
                 Reload::Done
             }
@@ -156,6 +160,18 @@ fn register() -> Result<Registrations, RegistrationError> {
         commands: cli::register()?,
         actions: manager::register()?,
     })
+}
+
+/// Channel variables are told of only where analytics fields ask for some: a dialplan sets dozens in each call.
+fn accept_variables() {
+    let wanted = state::current().is_some_and(|state| {
+        let settings = state.settings.as_ref();
+        state.calls.is_some() && settings.is_some_and(|settings| !settings.calls.data.is_empty())
+    });
+    let registrations = REGISTRATIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(registrations) = registrations.as_ref().filter(|_| wanted) {
+        registrations.subscription.accept_variables();
+    }
 }
 
 fn read_file() -> Read {

@@ -257,6 +257,14 @@ impl Pbx {
         self.change(chan, |channel| channel.exten = exten.into());
     }
 
+    /// The channel goes to an extension of another context.
+    pub(crate) fn is_at(&mut self, chan: Chan, context: &str, exten: &str) {
+        self.change(chan, |channel| {
+            channel.context = context.into();
+            channel.exten = exten.into();
+        });
+    }
+
     /// The channel runs an application that says something about the call.
     pub(crate) fn runs(&mut self, chan: Chan, application: &str, data: &str) {
         self.change(chan, |channel| {

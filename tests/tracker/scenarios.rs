@@ -171,15 +171,28 @@ fn phone_diversion_and_callid() {
 }
 
 #[test]
-fn freepbx_knows_the_number_that_was_called() {
+fn the_number_that_was_called_may_be_found_in_the_dialplan() {
     let mut office = Office::new();
     let client = office.client_calls(CLIENT, "s");
-    office.sets(client, "FROM_DID", "84957778899");
+    office.goes_to(client, "84957778899");
     let [phone] = office.dials(client, ["101"]);
     office.rings(phone);
     assert_eq!(office.news()[0].field("diversion"), "74957778899");
     office.hangs_up(client);
     office.told(["101 COMPLETED Missed 0"]);
+    office.closes();
+}
+
+#[test]
+fn freepbx_need_not_dial_a_phone_that_is_off() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, "74951112233");
+    office.is_at(client, "app-blackhole", "102");
+    office.is_at(client, "ext-local", "101");
+    office.is_at(client, "app-blackhole", "103");
+    office.told([]);
+    office.hangs_up(client);
+    office.told(["101 INCOMING", "101 COMPLETED Missed 0"]);
     office.closes();
 }
 

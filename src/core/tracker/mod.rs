@@ -32,10 +32,8 @@ use super::settings::Calls;
 const LINGER: Micros = 30 * 1_000_000;
 /// Where a client leaves a message: nobody will take the call any more.
 const VOICEMAIL: [&str; 2] = ["VoiceMail", "MinivmRecord"];
-/// FreePBX keeps the company's number that was called here.
-const DID: &str = "FROM_DID";
-/// And the extension that it is about to ring here, also when it then finds that it need not try.
-const TRIED: [&str; 2] = ["EXTTOCALL", "DEXTEN"];
+/// Where FreePBX goes to ring an extension, also when it then finds that it need not try (`ext-local` in its core module).
+const FREEPBX: [&str; 2] = ["ext-local", "from-did-direct"];
 
 /// Something that comes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,9 +85,7 @@ impl Tracker {
 
     /// The channel variables whose [`What::Variable`] it wants.
     pub fn variables(settings: &Calls) -> impl Iterator<Item = &str> {
-        std::iter::once(DID)
-            .chain(TRIED)
-            .chain(settings.data.iter().map(|(_, variable)| variable.as_str()))
+        settings.data.iter().map(|(_, variable)| variable.as_str())
     }
 
     /// What came out since the last time.
@@ -369,11 +365,6 @@ impl Tracker {
                         None => variables.push((name.clone(), value.clone())),
                     }
                 }
-                if TRIED.contains(&&**name)
-                    && let Some(ext) = internal(&self.settings.internal, [&**value])
-                {
-                    self.tried(&Id::from(&**uniqueid), &ext);
-                }
                 Vec::new()
             }
         }
@@ -444,16 +435,19 @@ impl Tracker {
     }
 
     /// What the dialplan tries, for a call that reaches nobody's phone: it would be told nowhere. The dialplan's place does not
-    /// serve: groups and menus have numbers like employees'.
+    /// serve otherwise than in FreePBX's contexts for extensions: groups and menus have numbers like employees'.
     fn tries(&mut self, id: &Id, channel: &Channel) {
-        if &*channel.application != "Dial" {
-            return;
-        }
-        let Some(line) = self.world.line_mut(id) else {
-            return;
+        let tried = if &*channel.application == "Dial" {
+            let Some(line) = self.world.line_mut(id) else {
+                return;
+            };
+            line.ran_dial = true;
+            targets(&channel.data, &self.settings).next()
+        } else if FREEPBX.contains(&&*channel.context) {
+            internal(&self.settings.internal, [&*channel.exten])
+        } else {
+            None
         };
-        line.ran_dial = true;
-        let tried = targets(&channel.data, &self.settings).next();
         if let Some(tried) = tried {
             self.tried(id, &tried);
         }
@@ -775,9 +769,15 @@ impl Tracker {
         }
         if let Some(key) = line.client_of {
             // Some channel drivers tell the number later than the channel.
-            let (caller, known) = (self.client_phone(id), self.calls.get_mut(&key));
-            if let Some(call) = known.filter(|call| call.cards.is_empty() && *call.phone == *ANONYMOUS) {
-                call.phone = caller;
+            let (phone, diversion) = (self.client_phone(id), self.called_number(id));
+            if let Some(call) = self.calls.get_mut(&key).filter(|call| call.cards.is_empty()) {
+                if *call.phone == *ANONYMOUS {
+                    call.phone = phone;
+                }
+                // FreePBX can take the company's number from a header and go on from `s` to it.
+                if call.diversion.is_empty() {
+                    call.diversion = diversion;
+                }
             }
         } else if begins {
             self.begin_in(id);
@@ -786,18 +786,24 @@ impl Tracker {
 
     fn begin_in(&mut self, id: &Id) -> u64 {
         let phone = self.client_phone(id);
-        let line = self.world.line(id);
-        let called = line.map(|line| {
-            if is_number(&line.channel.dialed) {
-                line.channel.dialed.clone()
-            } else {
-                line.first_exten.clone()
-            }
-        });
-        let diversion = self.company_number(&called.unwrap_or_default());
+        let diversion = self.called_number(id);
         let call = self.new_call(id, Direction::In, phone, diversion);
         self.note(id, format_args!("inbound call from {}", call.phone));
         self.add_call(call, id)
+    }
+
+    /// The company's number that the client called: what was dialled to reach the channel, else the first number in the dialplan.
+    fn called_number(&self, id: &Id) -> Text {
+        let Some(line) = self.world.line(id) else {
+            return Text::default();
+        };
+        if is_number(&line.channel.dialed) {
+            return self.company_number(&line.channel.dialed);
+        }
+        if self.settings.internal.matches(line.first_exten.as_bytes()) {
+            return Text::default();
+        }
+        self.company_number(&line.first_exten)
     }
 
     fn client_phone(&self, id: &Id) -> Text {
@@ -1062,9 +1068,6 @@ impl Tracker {
         if fresh.is_empty() {
             return;
         }
-        if let Some(did) = self.variable(call, DID) {
-            call.diversion = self.company_number(&did);
-        }
         call.concluded = false;
         for ext in fresh {
             let told = call.open(ext, now);
@@ -1225,14 +1228,6 @@ impl Tracker {
         fields
             .filter_map(|(field, variable)| Some((field.clone(), value(variable)?)))
             .collect()
-    }
-
-    fn variable(&self, call: &Call, name: &str) -> Option<Text> {
-        let variables = &self.world.group(&call.group)?.variables;
-        let found = variables
-            .iter()
-            .find(|(known, value)| **known == *name && !value.is_empty());
-        found.map(|(_, value)| value.clone())
     }
 
     // ---- telling ----------------------------------------------------------------------------------------------------

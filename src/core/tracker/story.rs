@@ -1,6 +1,6 @@
 //! What happened in a call and what was made of it, for `planfix show call`.
 //!
-//! Invariant: it never grows beyond [`MOST`] bytes; what does not fit is counted and said.
+//! Invariant: it never grows beyond some 12 KB; what does not fit is counted and said.
 
 use std::fmt::Write as _;
 

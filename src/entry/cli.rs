@@ -107,7 +107,14 @@ fn list(out: &mut Out, question: Question, nothing: &str) -> Option<()> {
         return None;
     };
     if rows.is_empty() {
-        out.line(nothing);
+        // While the disk refuses, what is new waits in memory and stands in no list.
+        if total == 0 {
+            out.line(nothing);
+        } else {
+            out.line(&format!(
+                "{total} in memory until the disk takes them: see 'planfix show status'."
+            ));
+        }
         return Some(());
     }
     let columns = [

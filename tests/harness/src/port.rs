@@ -32,6 +32,31 @@ pub fn free_udp_port() -> u16 {
     free(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port()))
 }
 
+/// The first of four UDP ports in a row that are free on all loopback addresses, for a sipp's media: it binds one for sound and
+/// another for video. They lie below the kernel's ephemeral ports and below Asterisk's range for RTP, so that nobody else takes
+/// one of them before sipp does.
+///
+/// # Panics
+/// When almost all of them are taken.
+pub(crate) fn free_media_ports() -> u16 {
+    static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    /// So many are not given twice; others have ended by then.
+    const KEPT: usize = 500;
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..100_000 {
+        let first = 6_000 + 4 * fastrand::u16(0..1_000);
+        let is_free = |port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+        if !given.contains(&first) && (first..first + 4).all(is_free) {
+            if given.len() == KEPT {
+                given.remove(0);
+            }
+            given.push(first);
+            return first;
+        }
+    }
+    panic!("no four UDP ports in a row are free between 6000 and 9999");
+}
+
 /// A TCP port that is free on 127.0.0.1.
 ///
 /// # Panics

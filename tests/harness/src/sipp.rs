@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::port::{PHONES, TRUNK, free_udp_port, udp_is_bound};
+use crate::port::{PHONES, TRUNK, free_media_ports, free_udp_port, udp_is_bound};
 use crate::process::{Launch, Process};
 use crate::until;
 
@@ -206,7 +206,7 @@ impl Sipp {
         option("-i", &self.local.ip());
         option("-p", &self.local.port());
         option("-mi", &self.local.ip());
-        option("-mp", &free_udp_port());
+        option("-mp", &free_media_ports());
         option("-m", &self.calls);
         option("-timeout", &format!("{}s", self.bound.as_secs().max(1)));
         option("-fd", &1);

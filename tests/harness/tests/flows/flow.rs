@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::told::{Told, compare, list};
 
 /// Long for a loaded machine.
-const BOUND: Duration = Duration::from_secs(30);
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
 /// Long enough to tell talking from ringing by whole seconds.
 pub(crate) const TALK: Duration = Duration::from_millis(1_100);
 

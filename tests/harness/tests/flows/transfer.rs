@@ -278,12 +278,20 @@ fn attended_transfer_cancelled_by_keys(office: &Office) -> Result<Vec<Told>> {
 fn attended_transfer_while_ringing_by_keys(office: &Office) -> Result<Vec<Told>> {
     let [client, employee] = talk(office)?;
     let other = consult_by_keys(office, &employee)?;
-    employee.hangup()?;
     // Who answers in the very moment of the hangup meets a transfer that is neither begun nor done, and Asterisk 16 can lose
     // the end of such a call.
-    until("101 out of the call", BOUND, || {
-        let channels = office.channels()?;
-        Ok((!channels.iter().any(|name| name.starts_with("PJSIP/101-"))).then_some(()))
+    let joined = || {
+        office
+            .stage
+            .asterisk
+            .log()
+            .matches("Stopped music on hold")
+            .count()
+    };
+    let before = joined();
+    employee.hangup()?;
+    until("the client taken off hold", BOUND, || {
+        Ok((joined() > before).then_some(()))
     })?;
     other.answer()?;
     other.talk(TALK)?;

@@ -507,6 +507,30 @@ fn stopping_is_quick_whatever_the_crm_does_and_nothing_is_lost() {
 }
 
 #[test]
+fn stopping_breaks_off_what_was_begun_before_a_reload_too() {
+    let sandbox = sandbox();
+    let id = sandbox.set_fault("long-length".parse().unwrap());
+    let config = settings::Delivery {
+        response_timeout: 10 * BOUND,
+        ..config()
+    };
+    let mut bench = Bench::with(crm(sandbox.url()), config.clone());
+    bench.tell("c1", Kind::Incoming);
+    assert!(sandbox.wait_for(|requests| requests.len() == 1, BOUND));
+    bench
+        .delivery
+        .reconfigure(&crm(sandbox.url()), &config)
+        .unwrap();
+    assert!(bench.delivery.stop(BOUND), "a thread was left behind");
+    sandbox.clear_fault(id);
+    bench.restart();
+    bench.tell("c1", Kind::Accepted);
+    wait_for(&sandbox, 2);
+    assert_eq!(received(&sandbox), ["INCOMING c1", "ACCEPTED c1"]);
+    assert_eq!(sandbox.requests().len(), 3, "the old request was made again");
+}
+
+#[test]
 fn a_pause_holds_back_and_outlives_a_restart() {
     let sandbox = sandbox();
     let mut bench = Bench::new(sandbox.url());

@@ -10,6 +10,7 @@
 
 pub mod checks;
 pub mod client;
+mod clients;
 pub mod clock;
 mod connection;
 pub mod dispatcher;
@@ -26,12 +27,13 @@ mod worker;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
 use self::client::Client;
+use self::clients::Clients;
 use self::clock::Clock;
 use self::dispatcher::{Control, Dispatcher};
 use self::names::Names;
@@ -92,10 +94,12 @@ pub(crate) struct Shared {
     pub(crate) room: AtomicU8,
     pub(crate) closed: AtomicBool,
     pub(crate) stopping: AtomicBool,
+    /// A thread of the dispatcher's still ran when it ended.
+    pub(crate) left_behind: AtomicBool,
     pub(crate) refused: AtomicU64,
     pub(crate) stories_left_out: AtomicU64,
     pub(crate) status: Mutex<Status>,
-    pub(crate) client: RwLock<Arc<Client>>,
+    pub(crate) clients: Clients,
 }
 
 /// The running delivery.
@@ -138,10 +142,11 @@ impl Delivery {
             room: AtomicU8::new(Room::Ample as u8),
             closed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            left_behind: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             stories_left_out: AtomicU64::new(0),
             status: Mutex::default(),
-            client: RwLock::new(Arc::new(client)),
+            clients: Clients::new(client),
         });
         let (inbox, accepted): (_, Receiver<Accepted>) = bounded(INBOX);
         let (stories, told) = bounded(story::WAITING);
@@ -238,12 +243,13 @@ impl Delivery {
         answer.recv_timeout(within).ok()
     }
 
-    /// A client of its own for `planfix check`, sharing the table of names.
+    /// A client of its own for `planfix check`, sharing the table of names. It ends with the delivery.
     ///
     /// # Errors
     /// As [`Client::new`].
-    pub fn client(&self, crm: &settings::Crm, config: &settings::Delivery) -> Result<Client, String> {
-        Client::new(crm, config, Arc::clone(&self.names))
+    pub fn client(&self, crm: &settings::Crm, config: &settings::Delivery) -> Result<Arc<Client>, String> {
+        let client = Client::new(crm, config, Arc::clone(&self.names))?;
+        Ok(self.shared.clients.watch(client))
     }
 
     /// The table of names, for `planfix check`.
@@ -257,8 +263,9 @@ impl Delivery {
     /// # Errors
     /// A sentence for the operator; the old settings hold then.
     pub fn reconfigure(&self, crm: &settings::Crm, config: &settings::Delivery) -> Result<(), String> {
-        let client = Arc::new(Client::new(crm, config, Arc::clone(&self.names))?);
-        *self.shared.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        self.shared
+            .clients
+            .replace(Client::new(crm, config, Arc::clone(&self.names))?);
         // It cannot fail while the dispatcher lives, and without it there is nothing to configure.
         let _ = self.control.send(Control::Reconfigure(config.clone()));
         Ok(())
@@ -285,7 +292,7 @@ impl Delivery {
         self.names.close();
         // getaddrinfo cannot be called off; give it the rest of the time but no less than a moment.
         ended &= self.names.join(left().max(Duration::from_millis(50)));
-        ended
+        ended && !self.shared.left_behind.load(Ordering::SeqCst)
     }
 }
 

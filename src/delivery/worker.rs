@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crossbeam_channel::Receiver;
@@ -71,6 +71,6 @@ pub(crate) fn work(
 }
 
 fn attempt(parcel: &Parcel, shared: &Shared) -> Result<(), Trouble> {
-    let client = Arc::clone(&shared.client.read().unwrap_or_else(PoisonError::into_inner));
+    let client = shared.clients.current();
     client.send(&parcel.draft.body)?.acknowledged(SystemTime::now())
 }

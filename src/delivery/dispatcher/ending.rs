@@ -1,6 +1,6 @@
 //! The end: what was accepted is written, requests under way get a moment, the others are broken off.
 
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Control, Dispatcher};
@@ -14,11 +14,7 @@ impl Dispatcher {
         self.keep_the_rest();
         let until = Instant::now() + grace;
         self.hear_out(until);
-        self.shared
-            .client
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .shutdown();
+        self.shared.clients.shutdown();
         self.hear_out(Instant::now() + Duration::from_millis(300));
         self.keep_the_rest();
         self.hear_stories(None, self.clock.steady());
@@ -28,6 +24,7 @@ impl Dispatcher {
         drop(self.waiting_jobs);
         for worker in self.workers {
             if !worker.join(Duration::from_millis(300)) {
+                self.shared.left_behind.store(true, Ordering::SeqCst);
                 log::warn!("A worker still waits for the network and is left behind; it ends by itself");
             }
         }
@@ -45,6 +42,7 @@ impl Dispatcher {
         if let Some(syncer) = self.syncer
             && !syncer.stop(Duration::from_millis(300))
         {
+            self.shared.left_behind.store(true, Ordering::SeqCst);
             log::warn!("The disk still confirms the spool and that thread is left behind; it ends by itself");
         }
         if let Some(spool) = self.spool {

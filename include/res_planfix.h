@@ -161,7 +161,7 @@ typedef void (*shim_record_callback)(const struct shim_record *record, void *dat
 struct shim_subscription;
 /* NULL when there is no memory. The callback, whose data is NULL here, may run before this returns. It is given SHIM_RUNNING for
  * each channel that exists and then SHIM_CAUGHT_UP; a little of everything else may come before these. */
-struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback, int with_variables);
+struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback);
 /* Returns when the callback has run for the last time. Not to be called from the callback. */
 void shim_stasis_unsubscribe(struct shim_subscription *subscription);
 /* From now on also tell of channel variables that are set. */

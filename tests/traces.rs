@@ -80,11 +80,6 @@ fn the_requests_beside_a_trace_belong_to_one() {
     }
 }
 
-fn field(draft: &Draft, name: &str) -> String {
-    let found = draft.fields().find(|(known, _)| known == name);
-    found.map(|(_, value)| value.into_owned()).unwrap_or_default()
-}
-
 /// The rules that hold for whatever the tracker tells, in whatever order it was told.
 fn keeps_the_rules(requests: &[(Micros, Draft)]) -> Result<(), String> {
     let mut calls: BTreeMap<&str, (String, String)> = BTreeMap::new();
@@ -96,10 +91,10 @@ fn keeps_the_rules(requests: &[(Micros, Draft)]) -> Result<(), String> {
             return fault("time goes back");
         }
         last = *at;
-        if draft.ext.is_empty() || field(draft, "phone").is_empty() || draft.callid.is_empty() {
+        if draft.ext.is_empty() || draft.field("phone").is_empty() || draft.callid.is_empty() {
             return fault("something that the protocol demands is missing");
         }
-        let about = (field(draft, "type"), field(draft, "phone"));
+        let about = (draft.field("type"), draft.field("phone"));
         if *calls.entry(&draft.callid).or_insert_with(|| about.clone()) != about {
             return fault("the call has changed its direction or its client");
         }
@@ -115,11 +110,11 @@ fn keeps_the_rules(requests: &[(Micros, Draft)]) -> Result<(), String> {
             Kind::Accepted => {}
             Kind::Completed => {
                 // A number that went below zero does not read as one that is this small.
-                let seconds: Result<u64, _> = field(draft, "duration").parse();
+                let seconds: Result<u64, _> = draft.field("duration").parse();
                 if seconds.is_err() || seconds.is_ok_and(|seconds| seconds > 86_400) {
                     return fault("the duration is none");
                 }
-                if (field(draft, "status") == "Success") != (before == Some(Kind::Accepted)) {
+                if (draft.field("status") == "Success") != (before == Some(Kind::Accepted)) {
                     return fault("Success is for whoever talked");
                 }
             }

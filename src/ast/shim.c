@@ -490,14 +490,15 @@ static const struct {
 	{ "ast_attended_transfer_type", ast_attended_transfer_type, on_attended_transfer },
 	{ "ast_call_pickup_type", ast_call_pickup_type, on_pickup },
 	{ "ast_parked_call_type", ast_parked_call_type, on_parked },
-	/* The last, because not every subscriber wants it. */
 	{ "ast_channel_varset_type", ast_channel_varset_type, on_variable },
 };
 
+/* The last of kinds, because not every subscriber wants it. */
+enum { VARIABLE_SET = ARRAY_LEN(kinds) - 1 };
+
 struct shim_subscription {
 	shim_record_callback callback;
-	/* How many of kinds are wanted, and their types; NULL where stasis.conf declines one. */
-	size_t wanted;
+	/* Those of kinds; NULL where stasis.conf declines one. */
 	struct stasis_message_type *types[ARRAY_LEN(kinds)];
 	struct stasis_topic *topic;
 	struct stasis_forward *forwards[3];
@@ -598,7 +599,7 @@ static int begin(const struct shim_subscription *self)
 	return 0;
 }
 
-struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback, int with_variables)
+struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback)
 {
 	/* A topic whose last reference is still held by a task of the previous subscription would be found again by its name
 	 * (main/stasis.c, stasis_topic_create_with_detail). */
@@ -622,7 +623,6 @@ struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback, i
 		return NULL;
 	}
 	self->callback = callback;
-	self->wanted = ARRAY_LEN(kinds) - (with_variables ? 0 : 1);
 	for (at = 0; at < ARRAY_LEN(kinds); at++) {
 		self->types[at] = kinds[at].type();
 	}
@@ -637,7 +637,7 @@ struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback, i
 		shim_stasis_unsubscribe(self);
 		return NULL;
 	}
-	for (at = 0; at < self->wanted; at++) {
+	for (at = 0; at < VARIABLE_SET; at++) {
 		/* A NULL would switch the filter off. */
 		if (self->types[at]) {
 			stasis_subscription_accept_message_type(self->subscription, self->types[at]);
@@ -675,10 +675,10 @@ void shim_stasis_unsubscribe(struct shim_subscription *self)
 	ast_free(self);
 }
 
-/* Messages of other types are not even queued, and there are more of these than of all others together. */
+/* What is not accepted is not even queued, and there are more of these than of all others together. */
 void shim_stasis_accept_variables(struct shim_subscription *self)
 {
-	struct stasis_message_type *type = self->types[ARRAY_LEN(kinds) - 1];
+	struct stasis_message_type *type = self->types[VARIABLE_SET];
 
 	if (type) {
 		stasis_subscription_accept_message_type(self->subscription, type);
@@ -689,7 +689,7 @@ const char *shim_stasis_declined(const struct shim_subscription *self, size_t in
 {
 	size_t at;
 
-	for (at = 0; at < self->wanted; at++) {
+	for (at = 0; at < VARIABLE_SET; at++) {
 		if (!self->types[at] && !index--) {
 			return kinds[at].name;
 		}

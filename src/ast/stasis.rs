@@ -24,9 +24,6 @@ use crate::sys;
 
 /// Who is told what happens.
 pub trait Subscriber {
-    /// Also give [`Event::VariableSet`]. That is one for every `Set()` of every channel.
-    const VARIABLES: bool = false;
-
     /// Takes one record. It must not wait, and must not drop the [`Subscription`], which would wait for it.
     fn record(record: Record<'_>);
 }
@@ -143,8 +140,7 @@ pub enum Event<'a> {
         lot: &'a [u8],
         space: u32,
     },
-    /// Only for a subscriber that asked for it, by [`Subscriber::VARIABLES`] or [`Subscription::accept_variables`]; global
-    /// variables are left out.
+    /// Only after [`Subscription::accept_variables`]; global variables are left out.
     VariableSet {
         channel: Snapshot<'a>,
         name: &'a [u8],
@@ -545,8 +541,7 @@ impl Subscription {
     pub fn channels_and_bridges<S: Subscriber>() -> Result<Self, RegistrationError> {
         // SAFETY: the callback is sound for whatever the shim gives it, and lives as long as the image, which
         // is never unmapped.
-        let subscription =
-            unsafe { sys::shim_stasis_subscribe(Some(record::<S>), c_int::from(S::VARIABLES)) };
+        let subscription = unsafe { sys::shim_stasis_subscribe(Some(record::<S>)) };
         let subscription = NonNull::new(subscription)
             .map(Self)
             .ok_or_else(|| RegistrationError::new("stasis subscription to", c"channels and bridges"))?;

@@ -8,6 +8,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::direction::Direction;
+
 /// What a request tells the CRM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -87,6 +89,53 @@ impl Draft {
     /// The form's fields, in order; what is not UTF-8 in them is U+FFFD.
     pub fn fields(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         form_urlencoded::parse(self.body.as_bytes())
+    }
+
+    /// A field's value; empty where there is none.
+    #[must_use]
+    pub fn field(&self, name: &str) -> String {
+        let found = self.fields().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.into_owned()).unwrap_or_default()
+    }
+}
+
+/// What every event says of a call and an employee.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// In or out.
+    pub direction: Direction,
+    /// The client's number.
+    pub phone: &'a [u8],
+    /// The company's number.
+    pub diversion: &'a [u8],
+    /// The employee's number.
+    pub ext: &'a [u8],
+    /// The CRM's key.
+    pub callid: &'a [u8],
+}
+
+impl Event<'_> {
+    /// The fields that every event has, in the order in which the article's scripts send them.
+    #[must_use]
+    pub fn form(&self, kind: Kind) -> Form {
+        Form::command("event")
+            .field(b"type", self.direction.word().as_bytes())
+            .field(b"event", kind.word().as_bytes())
+            .field(b"phone", self.phone)
+            .field(b"diversion", self.diversion)
+            .field(b"ext", self.ext)
+            .field(b"callid", self.callid)
+    }
+
+    /// The request with this form.
+    #[must_use]
+    pub fn draft(&self, kind: Kind, form: Form) -> Draft {
+        Draft {
+            callid: String::from_utf8_lossy(self.callid).into_owned(),
+            kind,
+            ext: String::from_utf8_lossy(self.ext).into_owned(),
+            body: form.finish(),
+        }
     }
 }
 

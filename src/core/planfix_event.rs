@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use super::args;
 use super::direction::Direction;
 use super::disposition::{self, StatusMap};
-use super::draft::{Draft, Form, Kind};
+use super::draft::{self, Draft, Form, Kind};
 use super::phone::ANONYMOUS;
 use super::settings::Calls;
 
@@ -190,7 +190,7 @@ fn judge(
         phone
     };
 
-    let common = Common {
+    let common = draft::Event {
         direction,
         phone: &phone,
         diversion: &keys
@@ -200,16 +200,10 @@ fn judge(
         ext: &ext,
         callid: &callid,
     };
-    let draft = |kind: Kind, form: Form| Draft {
-        callid: name.clone(),
-        kind,
-        ext: String::from_utf8_lossy(&ext).into_owned(),
-        body: form.finish(),
-    };
     let kind = match event {
         Event::Plain(Kind::Completed) | Event::End => Kind::Completed,
         Event::Plain(kind) => {
-            let drafts = vec![draft(kind, common.form(kind))];
+            let drafts = vec![common.draft(kind, common.form(kind))];
             return Ok(Verdict::Queue {
                 drafts,
                 warning: None,
@@ -286,36 +280,15 @@ fn judge(
     }
     let mut drafts = Vec::with_capacity(2);
     if event == Event::End && ending.accepted {
-        drafts.push(draft(Kind::Accepted, common.form(Kind::Accepted)));
+        drafts.push(common.draft(Kind::Accepted, common.form(Kind::Accepted)));
     }
-    drafts.push(draft(kind, form));
+    drafts.push(common.draft(kind, form));
     let warning = (!doubts.is_empty()).then(|| doubts.join("; "));
     Ok(Verdict::Queue {
         drafts,
         warning,
         direction: Some(direction),
     })
-}
-
-/// The fields that every event has, in the order in which the scripts send them.
-struct Common<'a> {
-    direction: Direction,
-    phone: &'a [u8],
-    diversion: &'a [u8],
-    ext: &'a [u8],
-    callid: &'a [u8],
-}
-
-impl Common<'_> {
-    fn form(&self, kind: Kind) -> Form {
-        Form::command("event")
-            .field(b"type", self.direction.word().as_bytes())
-            .field(b"event", kind.word().as_bytes())
-            .field(b"phone", self.phone)
-            .field(b"diversion", self.diversion)
-            .field(b"ext", self.ext)
-            .field(b"callid", self.callid)
-    }
 }
 
 /// Takes the `key=value` arguments off the list. They follow the seventh argument; a known key may also stand where

@@ -311,15 +311,11 @@ pub fn play(trace: &Trace) -> Vec<(Micros, Draft)> {
 pub fn show(at: Micros, draft: &Draft) -> String {
     /// They stand at the beginning, without their names.
     const FIRST: [&str; 4] = ["cmd", "type", "event", "ext"];
-    let value = |name: &str| {
-        let found = draft.fields().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.into_owned()).unwrap_or_default()
-    };
     let mut line = format!(
         "{:4}.{:03}  {} {} {}",
         at / SECOND,
         at / 1_000 % 1_000,
-        value("type"),
+        draft.field("type"),
         draft.ext,
         draft.kind
     );

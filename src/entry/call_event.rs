@@ -13,10 +13,6 @@ const AT_THE_END: [(&str, &str); 2] = [("Status", "status"), ("Duration", "durat
 /// Tells of requests that the spool has accepted.
 pub(super) fn tell(drafts: &[Draft]) {
     for draft in drafts {
-        let value = |name: &str| {
-            let found = draft.fields().find(|(known, _)| known == name);
-            found.map(|(_, value)| value.into_owned()).unwrap_or_default()
-        };
         let more = if draft.kind == Kind::Completed {
             &AT_THE_END[..]
         } else {
@@ -25,7 +21,7 @@ pub(super) fn tell(drafts: &[Draft]) {
         let values: Vec<(&str, String)> = HEADERS
             .iter()
             .chain(more)
-            .map(|(header, field)| (*header, value(field)))
+            .map(|(header, field)| (*header, draft.field(field)))
             .collect();
         let mut headers = vec![
             ("PlanfixEvent", draft.kind.word()),

@@ -81,10 +81,12 @@ fn start() -> Result<State, Box<dyn std::error::Error>> {
     )?;
     let doomed = thread::spawn("planfix-doomed", Box::new(|| panic!("a worker's panic")))?;
     assert_eq!(doomed.join(Duration::from_secs(5)), Joined::Panicked);
+    let subscription = Subscription::channels_and_bridges::<Told>()?;
+    subscription.accept_variables();
     Ok(State {
         bell,
         worker,
-        subscription: Subscription::channels_and_bridges::<Told>()?,
+        subscription,
         functions: vec![FunctionRegistration::read::<Scratched>()?],
         commands: vec![CommandRegistration::new::<Show>()?],
         actions: vec![ActionRegistration::new::<List>()?],
@@ -207,8 +209,6 @@ impl ReadFunction for Scratched {
 struct Told;
 
 impl Subscriber for Told {
-    const VARIABLES: bool = true;
-
     fn record(record: Record<'_>) {
         log::info!(target: "res_planfix::stasis", "{}", line(record));
         if let Event::VariableSet { name: b"panic", .. } = record.event {

@@ -39,7 +39,7 @@ impl Tracker {
         }
     }
 
-    pub(super) fn begin_in(&mut self, id: &Id) -> u64 {
+    fn begin_in(&mut self, id: &Id) -> u64 {
         let phone = self.client_phone(id);
         let diversion = self.called_number(id);
         let call = self.new_call(id, Direction::In, phone, diversion);
@@ -48,7 +48,7 @@ impl Tracker {
     }
 
     /// The company's number that the client called: what was dialled to reach the channel, else the first number in the dialplan.
-    pub(super) fn called_number(&self, id: &Id) -> Text {
+    fn called_number(&self, id: &Id) -> Text {
         let Some(line) = self.world.line(id) else {
             return Text::default();
         };
@@ -61,7 +61,7 @@ impl Tracker {
         self.company_number(&line.first_exten)
     }
 
-    pub(super) fn client_phone(&self, id: &Id) -> Text {
+    fn client_phone(&self, id: &Id) -> Text {
         match self.world.line(id) {
             Some(line) if !line.channel.restricted => {
                 self.settings.numbering.crm_form(&line.channel.caller).into()
@@ -164,7 +164,7 @@ impl Tracker {
         }
     }
 
-    pub(super) fn find_call(&mut self, id: &Id) {
+    fn find_call(&mut self, id: &Id) {
         let Some(group) = self.world.line(id).and_then(|line| self.world.group(&line.group)) else {
             return;
         };

@@ -8,7 +8,7 @@
 
 use super::world::Id;
 use crate::core::direction::Direction;
-use crate::core::draft::{Draft, Form, Kind};
+use crate::core::draft::{Draft, Event, Kind};
 use crate::core::durations::Micros;
 use crate::core::record::Text;
 use crate::core::settings::Missed;
@@ -107,36 +107,31 @@ impl Call {
         self.clients.is_empty() && (self.direction == Direction::In || self.root.is_none() || self.answered)
     }
 
-    fn common(&self, kind: Kind, ext: &str) -> Form {
+    fn event<'a>(&'a self, ext: &'a str) -> Event<'a> {
         let diversion = if self.diversion.is_empty() {
             ext
         } else {
             &self.diversion
         };
-        Form::command("event")
-            .field(b"type", self.direction.word().as_bytes())
-            .field(b"event", kind.word().as_bytes())
-            .field(b"phone", self.phone.as_bytes())
-            .field(b"diversion", diversion.as_bytes())
-            .field(b"ext", ext.as_bytes())
-            .field(b"callid", self.callid.as_bytes())
-    }
-
-    fn draft(&self, kind: Kind, ext: &str, form: Form) -> Draft {
-        Draft {
-            callid: self.callid.to_string(),
-            kind,
-            ext: ext.to_owned(),
-            body: form.finish(),
+        Event {
+            direction: self.direction,
+            phone: self.phone.as_bytes(),
+            diversion: diversion.as_bytes(),
+            ext: ext.as_bytes(),
+            callid: self.callid.as_bytes(),
         }
     }
 
+    fn popup(&self, kind: Kind, ext: &str) -> Draft {
+        let event = self.event(ext);
+        event.draft(kind, event.form(kind))
+    }
+
     fn opening(&self, ext: &str) -> Draft {
-        let kind = match self.direction {
-            Direction::In => Kind::Incoming,
-            Direction::Out => Kind::Outgoing,
-        };
-        self.draft(kind, ext, self.common(kind, ext))
+        match self.direction {
+            Direction::In => self.popup(Kind::Incoming, ext),
+            Direction::Out => self.popup(Kind::Outgoing, ext),
+        }
     }
 
     /// Opens the employee's card. `None` when it is open already, or cannot be opened again.
@@ -199,7 +194,7 @@ impl Call {
             told.push(self.opening(ext));
         }
         if begins {
-            told.push(self.draft(Kind::Accepted, ext, self.common(Kind::Accepted, ext)));
+            told.push(self.popup(Kind::Accepted, ext));
         }
         told
     }
@@ -232,8 +227,9 @@ impl Call {
         if owes_opening && status == "Cancelled" {
             return Vec::new();
         }
-        let mut form = self
-            .common(Kind::Completed, ext)
+        let event = self.event(ext);
+        let mut form = event
+            .form(Kind::Completed)
             .field(b"duration", seconds.to_string().as_bytes())
             .field(b"is_recorded", b"0")
             .field(b"status", status.as_bytes());
@@ -245,9 +241,9 @@ impl Call {
             told.push(self.opening(ext));
         }
         if owes_accepted {
-            told.push(self.draft(Kind::Accepted, ext, self.common(Kind::Accepted, ext)));
+            told.push(self.popup(Kind::Accepted, ext));
         }
-        told.push(self.draft(Kind::Completed, ext, form));
+        told.push(event.draft(Kind::Completed, form));
         told
     }
 

@@ -34,7 +34,7 @@ impl Tracker {
     }
 
     /// An outside channel is called: for an inbound call it stands for an employee or for nobody, else an employee calls a client.
-    pub(super) fn calls_out(&mut self, caller: Option<&Id>, peer: &Id) {
+    fn calls_out(&mut self, caller: Option<&Id>, peer: &Id) {
         let origin = caller.map_or_else(Vec::new, |caller| {
             self.world.joined(std::slice::from_ref(caller), Reach::Origin)
         });
@@ -150,7 +150,7 @@ impl Tracker {
     }
 
     /// The number that the employee means: what was sent to the trunk, or what he dialled, whichever has no prefix for a trunk.
-    pub(super) fn outbound_phone(&self, root: Option<&Id>, peer: &Id) -> Text {
+    fn outbound_phone(&self, root: Option<&Id>, peer: &Id) -> Text {
         let numbering = &self.settings.numbering;
         let peer = self.world.line(peer);
         let sent = peer
@@ -216,7 +216,7 @@ impl Tracker {
     }
 
     /// The employee from whom a call was forwarded: the channel that says so, else the dialplan's place.
-    pub(super) fn forwarder(&self, origin: &[Id]) -> Option<Text> {
+    fn forwarder(&self, origin: &[Id]) -> Option<Text> {
         let lines = || origin.iter().filter_map(|id| self.world.line(id));
         let internal = |number: &str| internal(&self.settings.internal, [number]);
         lines()

@@ -32,6 +32,7 @@ use super::settings::Calls;
 
 /// How long a card stays on the screen of a phone that does not ring, while the client waits for another round.
 const LINGER: Micros = 30 * 1_000_000;
+
 /// Something that comes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -171,14 +172,14 @@ impl Tracker {
         self.settle(&touched);
     }
 
-    pub(super) fn note(&mut self, id: &Id, line: Arguments<'_>) {
+    fn note(&mut self, id: &Id, line: Arguments<'_>) {
         let at = self.now;
         if let Some(group) = self.world.line(id).map(|line| Arc::clone(&line.group)) {
             self.world.group_mut(&group).story.tell(at, line);
         }
     }
 
-    pub(super) fn tell(&mut self, call: &Call, drafts: impl IntoIterator<Item = Draft>, why: &str) {
+    fn tell(&mut self, call: &Call, drafts: impl IntoIterator<Item = Draft>, why: &str) {
         let drafts: Vec<Draft> = drafts.into_iter().collect();
         if let Some(group) = self.world.group(&call.group).map(|_| Arc::clone(&call.group)) {
             let at = self.now;
@@ -198,20 +199,13 @@ impl Tracker {
 
 /// `INCOMING 101`, `COMPLETED 101 Success, 12 s`.
 fn summary(draft: &Draft) -> String {
-    let value = |name: &str| {
-        let mut pairs = draft.body.split('&').filter_map(|pair| pair.split_once('='));
-        pairs
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value)
-            .unwrap_or_default()
-    };
     match draft.kind {
         Kind::Completed => format!(
             "{} {} {}, {} s",
             draft.kind,
             draft.ext,
-            value("status"),
-            value("duration")
+            draft.field("status"),
+            draft.field("duration")
         ),
         _ => format!("{} {}", draft.kind, draft.ext),
     }

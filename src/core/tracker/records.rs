@@ -213,18 +213,18 @@ impl Tracker {
         }
     }
 
-    pub(super) fn learn(&mut self, channel: &Channel) -> Id {
+    fn learn(&mut self, channel: &Channel) -> Id {
         self.world.update(channel, &self.settings)
     }
 
     /// A channel is made known by its creation or by a look at all. Whatever else names one that is not known comes late: a
     /// transfer is published when its channels may be gone, and nobody would tell of their end once more.
-    pub(super) fn known(&mut self, channel: &Channel) -> Option<Id> {
+    fn known(&mut self, channel: &Channel) -> Option<Id> {
         self.world.line(&channel.uniqueid)?;
         Some(self.learn(channel))
     }
 
-    pub(super) fn changed(&mut self, channel: &Channel) -> Vec<Id> {
+    fn changed(&mut self, channel: &Channel) -> Vec<Id> {
         let before = self.world.line(&channel.uniqueid).map(|line| {
             (
                 line.channel.stage,
@@ -279,7 +279,7 @@ impl Tracker {
 
     /// What the dialplan tries, for a call that reaches nobody's phone: it would be told nowhere. The dialplan's place does not
     /// serve otherwise than in FreePBX's contexts for extensions: groups and menus have numbers like employees'.
-    pub(super) fn tries(&mut self, id: &Id, channel: &Channel) {
+    fn tries(&mut self, id: &Id, channel: &Channel) {
         let tried = if &*channel.application == "Dial" {
             let Some(line) = self.world.line_mut(id) else {
                 return;
@@ -354,7 +354,7 @@ impl Tracker {
 
     /// An employee dialled an outside number, and the dialplan called nobody: the CRM is told that it was not let through. One
     /// whose channel was answered heard something, so it was a service and no refusal.
-    pub(super) fn was_not_let_out(&mut self, id: &Id) {
+    fn was_not_let_out(&mut self, id: &Id) {
         let Some(line) = self.world.line(id) else { return };
         let Party::Employee(ext) = line.party.clone() else {
             return;

@@ -50,7 +50,7 @@ impl Tracker {
     }
 
     /// Makes what the CRM knows of a call the same as what is.
-    pub(super) fn settle_call(&mut self, key: u64, call: &mut Call, data: &[(&str, &str)]) {
+    fn settle_call(&mut self, key: u64, call: &mut Call, data: &[(&str, &str)]) {
         let now = self.now;
         let present = self.present(call);
         let silent: Vec<Text> = call
@@ -104,7 +104,7 @@ impl Tracker {
         }
     }
 
-    pub(super) fn ring(&mut self, call: &mut Call, data: &[(&str, &str)], present: &Present) {
+    fn ring(&mut self, call: &mut Call, data: &[(&str, &str)], present: &Present) {
         let now = self.now;
         for card in &mut call.cards {
             if card.progress == Progress::Open && !present.called.contains(&card.ext) {
@@ -149,7 +149,7 @@ impl Tracker {
         }
     }
 
-    pub(super) fn end(&mut self, call: &mut Call, data: &[(&str, &str)]) {
+    fn end(&mut self, call: &mut Call, data: &[(&str, &str)]) {
         if call.direction == Direction::In && !call.answered {
             if !call.concluded {
                 self.miss(call, data, "the client is gone and nobody talked with him");
@@ -223,7 +223,7 @@ impl Tracker {
     }
 
     /// Who is with the client, and who is called for him.
-    pub(super) fn present(&self, call: &Call) -> Present {
+    fn present(&self, call: &Call) -> Present {
         let mut present = Present::default();
         for id in self.world.joined(&call.clients, Reach::Talk) {
             let Some(line) = self.world.line(&id).filter(|line| line.client_of.is_none()) else {
@@ -255,7 +255,7 @@ impl Tracker {
         present
     }
 
-    pub(super) fn look(&self, id: &Id, present: &mut Present) {
+    fn look(&self, id: &Id, present: &mut Present) {
         let Some((line, ext)) = self.world.line(id).and_then(|line| Some((line, line.ext()?))) else {
             return;
         };
@@ -307,7 +307,7 @@ impl Tracker {
 
 /// Who is with the client of a call.
 #[derive(Debug, Default)]
-pub(super) struct Present {
+struct Present {
     /// Employees who are joined with the client, and their channels.
     talking: Vec<(Text, Vec<Id>)>,
     /// Somebody outside who stands for no employee is joined with the client.

@@ -224,6 +224,17 @@ impl Office {
         })
     }
 
+    /// Waits until Asterisk has optimised every Local channel away.
+    ///
+    /// # Errors
+    /// When one stays.
+    pub fn loses_its_local_channels(&self) -> Result<()> {
+        until("a call without its Local channel", BOUND, || {
+            let channels = self.channels()?;
+            Ok((!channels.iter().any(|name| name.starts_with("Local/"))).then_some(()))
+        })
+    }
+
     /// Waits until the last call is over.
     ///
     /// # Errors

@@ -290,10 +290,7 @@ fn channels_that_take_anothers_place(version: Version) -> Result<()> {
                 office.phone("101").will(Behaviour::Answer);
                 let client = office.client_calls("211")?;
                 client.wait_answered()?;
-                until("a call without its Local channel", BOUND, || {
-                    let channels = office.channels()?;
-                    Ok((!channels.iter().any(|name| name.starts_with("Local/"))).then_some(()))
-                })?;
+                office.loses_its_local_channels()?;
                 client.talk(TALK)
             },
             seen: &[

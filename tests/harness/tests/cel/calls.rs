@@ -142,10 +142,7 @@ fn behind_a_local_channel(office: &Office) -> Result<()> {
     office.phone("101").will(Behaviour::Answer);
     let client = office.client_calls("211")?;
     client.wait_answered()?;
-    until("a call without its Local channel", BOUND, || {
-        let channels = office.channels()?;
-        Ok((!channels.iter().any(|name| name.starts_with("Local/"))).then_some(()))
-    })?;
+    office.loses_its_local_channels()?;
     office.together(&["trunk", "101"])?;
     client.talk(TALK)?;
     client.hangup()

@@ -39,7 +39,7 @@ pub(crate) fn messages(version: Version) -> Result<Table> {
         "Time on Asterisk's thread per stasis message",
         format!(
             "By the module's own count, from the moment when Asterisk gives it the message, with {CALLS} calls at {RATE} a second \
-             that end in all ways. Most messages say nothing that a call depends on; the others become records. The queue for the \
+             that end in all ways. Steps in the dialplan become no records unless they say something of a call. The queue for the \
              module was never longer than {} messages.",
             report.deepest_queue()
         ),

@@ -517,10 +517,7 @@ fn stopping_breaks_off_what_was_begun_before_a_reload_too() {
     let mut bench = Bench::with(crm(sandbox.url()), config.clone());
     bench.tell("c1", Kind::Incoming);
     assert!(sandbox.wait_for(|requests| requests.len() == 1, BOUND));
-    bench
-        .delivery
-        .reconfigure(&crm(sandbox.url()), &config)
-        .unwrap();
+    bench.delivery.reconfigure(&crm(sandbox.url()), &config).unwrap();
     assert!(bench.delivery.stop(BOUND), "a thread was left behind");
     sandbox.clear_fault(id);
     bench.restart();

@@ -109,7 +109,7 @@ fn no_file_names_a_registry_or_a_place_of_one_machine() {
 #[test]
 fn the_sample_configuration_has_every_option_at_its_default() {
     let sample = text(Path::new("configs/samples/planfix.conf.sample"));
-    for (section, name, default) in res_planfix::core::settings::OPTIONS {
+    for (section, name, default) in res_planfix::core::settings::options() {
         let own = sample
             .split("\n[")
             .find(|part| part.trim_start_matches('[').starts_with(&format!("{section}]")))

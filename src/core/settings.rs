@@ -17,6 +17,14 @@ use super::quantity;
 use super::secret::Secret;
 use super::trunks::Trunks;
 
+pub use self::callback::Callback;
+pub use self::contact::Contact;
+pub use self::recordings::{Convert, Recordings};
+
+mod callback;
+mod contact;
+mod recordings;
+
 /// One `name = value` line of the file, as Asterisk's reader gives it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -231,10 +239,24 @@ pub struct Settings {
     pub calls: Calls,
     /// How requests leave.
     pub delivery: Delivery,
+    /// What the CRM is asked about a caller.
+    pub contact: Contact,
+    /// What the CRM may ask of the PBX.
+    pub callback: Callback,
+    /// What becomes of a recording.
+    pub recordings: Recordings,
 }
 
 /// Every option that this version reads: section, name, default as it would be written.
-pub const OPTIONS: [(&str, &str, &str); 24] = [
+pub fn options() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    OPTIONS
+        .into_iter()
+        .chain(contact::OPTIONS)
+        .chain(recordings::OPTIONS)
+        .chain(callback::OPTIONS)
+}
+
+const OPTIONS: [(&str, &str, &str); 24] = [
     ("general", "enabled", "yes"),
     ("general", "mode", "auto"),
     ("planfix", "url", ""),
@@ -261,24 +283,9 @@ pub const OPTIONS: [(&str, &str, &str); 24] = [
     ("delivery", "keep_delivered", "7d"),
 ];
 
-/// Options of the contract that belong to parts which this version does not have. They are named in a warning, so that
+/// The section of the contract that belongs to a part which this version does not have. It is named in a warning, so that
 /// one planfix.conf serves this version and the next.
-const LATER: [(&str, &str); 14] = [
-    ("contact", "timeout_ms"),
-    ("contact", "cache"),
-    ("recordings", "variable"),
-    ("recordings", "convert"),
-    ("recordings", "encoder"),
-    ("recordings", "keep_original"),
-    ("recordings", "link"),
-    ("callback", "context"),
-    ("callback", "timeout"),
-    ("callback", "allow"),
-    ("callback", "deny"),
-    ("callback", "rate_per_minute"),
-    ("callback", "acl"),
-    ("greetings", ""),
-];
+const LATER: &str = "greetings";
 
 /// AST_MAX_EXTENSION (include/asterisk/channel.h) without its NUL.
 const LONGEST_EXT: usize = 79;
@@ -313,6 +320,9 @@ impl Settings {
                 ..Calls::default()
             },
             delivery: Delivery::default(),
+            contact: Contact::default(),
+            callback: Callback::default(),
+            recordings: Recordings::default(),
         }
     }
 
@@ -470,16 +480,23 @@ impl Settings {
                 self.delivery.keep_delivered =
                     within(quantity::duration(value), 0, 3_650 * 86_400).map_err(named)?;
             }
-            (section, _)
-                if LATER
-                    .iter()
-                    .any(|(s, n)| *s == section && (n.is_empty() || *n == name)) =>
-            {
+            (LATER, _) => {
                 return Ok(Some(format!(
-                    "'{name}' in [{section}] has no effect in this version"
+                    "'{name}' in [{LATER}] has no effect in this version"
                 )));
             }
-            (section, _) => return Err(unknown(section, name)),
+            (section, _) => {
+                let set = match section {
+                    "contact" => self.contact.set(name, value),
+                    "recordings" => self.recordings.set(name, value),
+                    "callback" => self.callback.set(name, value),
+                    _ => None,
+                };
+                return match set {
+                    Some(set) => set.map(|()| None).map_err(named),
+                    None => Err(unknown(section, name)),
+                };
+            }
         }
         Ok(None)
     }
@@ -499,15 +516,25 @@ fn shorten(problems: &mut Vec<Problem>, file: &str) {
 
 /// A sentence for an unknown option, with the nearest known one if there is any.
 fn unknown(section: &str, name: &str) -> String {
-    let sections = ["general", "planfix", "calls", "delivery"];
-    if let Some((right, _, _)) = OPTIONS.iter().find(|(s, n, _)| *n == name && *s != section) {
+    let sections = [
+        "general",
+        "planfix",
+        "calls",
+        "delivery",
+        "contact",
+        "recordings",
+        "callback",
+    ];
+    if let Some((right, _, _)) = options().find(|(s, n, _)| *n == name && *s != section) {
         return format!("unknown option '{name}' in [{section}]: it belongs to [{right}]");
     }
     if !sections.contains(&section) {
-        return format!("unknown section [{section}]: expected [general], [planfix], [calls] or [delivery]");
+        return format!(
+            "unknown section [{section}]: expected one of [{}]",
+            sections.join("], [")
+        );
     }
-    OPTIONS
-        .iter()
+    options()
         .filter(|(s, _, _)| *s == section)
         .map(|(_, known, _)| (strsim::damerau_levenshtein(known, name), known))
         .filter(|(distance, _)| *distance <= 2)
@@ -588,7 +615,7 @@ fn within(value: Result<Duration, String>, least: u64, most: u64) -> Result<Dura
 
 #[cfg(test)]
 mod tests {
-    use super::{Calls, Entry, Missed, Mode, OPTIONS, Read, Settings};
+    use super::{Calls, Entry, Missed, Mode, Read, Settings, options};
     use crate::core::disposition::StatusMap;
     use std::time::Duration;
 
@@ -640,7 +667,7 @@ mod tests {
     #[test]
     fn defaults_are_what_the_table_says() {
         let mut text = LEAST.to_owned();
-        for (section, name, default) in OPTIONS {
+        for (section, name, default) in options() {
             if section != "planfix" && name != "data_NAME" {
                 text += &format!("[{section}]\n{name}={default}\n");
             }
@@ -653,11 +680,24 @@ mod tests {
         let text = "[general]\nenabled=on\nmode=dialplan\n[planfix]\nurl=https://[::1]:8443/tel/api\ntoken=a\npbx_token=b\n\
                     tls_ca_file=/etc/ca.pem\n[calls]\ninternal=_1XX\ntrunks=PJSIP/provider,gsm\nmissed=All\nnobody=100\n\
                     country=none\narea_code=495\nrewrite=_9X.,1,\nrewrite=_80X.,2,375\nstale_popup=2m\nstatus_map=voxlink\ndata_источник=UTM_SOURCE\n\
-                    [delivery]\nworkers=8\nconnect_timeout=2\nresponse_timeout=9\nretry_max=1h\nmax_spool=2M\nkeep_failed=1d\nkeep_delivered=0\n";
+                    [delivery]\nworkers=8\nconnect_timeout=2\nresponse_timeout=9\nretry_max=1h\nmax_spool=2M\nkeep_failed=1d\nkeep_delivered=0\n\
+                    [contact]\ntimeout_ms=150\ncache=5m\nset_name=yes\n\
+                    [recordings]\nvariable=CALLFILENAME\ndirectory=/srv/calls/\nconvert=no\nencoder=/opt/lame\nkeep_original=yes\n\
+                    link=https://pbx.example.com/planfix/records/\nlink_expires=90d\nwait=20\n\
+                    [callback]\ncontext=office\ntimeout=20\nallow=_8X.\ndeny=_8809X.\nrate_per_minute=5\nacl=planfix\nauto_answer=yes\ndevice=PJSIP/EXT\n";
         let read = read(text);
         assert!(read.notices.is_empty());
         let settings = read.settings.unwrap();
         assert_eq!(settings.mode, Mode::Dialplan);
+        assert_eq!(settings.contact.timeout, Duration::from_millis(150));
+        assert!(settings.contact.set_name);
+        assert_eq!(settings.recordings.directory, "/srv/calls");
+        assert_eq!(
+            settings.recordings.link,
+            "https://pbx.example.com/planfix/records"
+        );
+        assert_eq!(settings.callback.device, "PJSIP/EXT");
+        assert!(settings.callback.deny.matches(b"88091234567"));
         assert!(settings.calls.trunks.matches("PJSIP", "provider"));
         assert_eq!(settings.calls.missed, Missed::All);
         assert_eq!(settings.calls.nobody, "100");
@@ -689,6 +729,20 @@ mod tests {
                 "planfix.conf:5: 'mode': 'cel' is not a mode: expected auto or dialplan",
             ),
             (
+                "[contact]\ntimeout_ms=0.3",
+                "planfix.conf:5: 'timeout_ms': '0.3' is not a time in milliseconds: expected 10 to 10000, such as 300",
+            ),
+            (
+                "[recordings]\ndirectory=/srv/../etc",
+                "planfix.conf:5: 'directory': '/srv/../etc' is not a folder: expected its whole path, such as \
+                 /var/spool/asterisk/monitor",
+            ),
+            (
+                "[callback]\ndevice=PJSIP/101",
+                "planfix.conf:5: 'device': 'PJSIP/101' does not say how an employee's phone is called: expected such as \
+                 PJSIP/EXT or Local/EXT@CONTEXT/n, where EXT stands for his number",
+            ),
+            (
                 "[delivery]\nworkers=0",
                 "planfix.conf:5: 'workers': '0' is not a number of workers: expected 1 to 32",
             ),
@@ -702,7 +756,8 @@ mod tests {
             ),
             (
                 "[colour]\nx=1",
-                "planfix.conf:5: unknown section [colour]: expected [general], [planfix], [calls] or [delivery]",
+                "planfix.conf:5: unknown section [colour]: expected one of [general], [planfix], [calls], [delivery], [contact], \
+                 [recordings], [callback]",
             ),
             (
                 "[calls]\ninternal=_[1",
@@ -796,14 +851,12 @@ mod tests {
 
     #[test]
     fn options_of_later_versions_are_named_and_do_no_harm() {
-        let read = read(&format!(
-            "{LEAST}[recordings]\nconvert=mp3\n[greetings]\nanything=1\n"
-        ));
+        let read = read(&format!("{LEAST}[greetings]\nanything=1\nevery=2\n"));
         assert!(read.settings.is_ok());
         assert_eq!(read.notices.len(), 2);
         assert_eq!(
             read.notices[0].to_string(),
-            "planfix.conf:5: 'convert' in [recordings] has no effect in this version"
+            "planfix.conf:5: 'anything' in [greetings] has no effect in this version"
         );
     }
 

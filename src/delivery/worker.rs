@@ -4,8 +4,8 @@
 //! panicked; while the gate is closed it gives requests back unsent.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use crossbeam_channel::Receiver;

@@ -7,6 +7,7 @@ use crate::Shared;
 use crate::fault::Fault;
 use crate::http::{Incoming, ReadError, Reader, Response};
 use crate::options::Contact;
+use crate::pbx;
 use crate::sequence::Rule;
 use crate::wire::Wire;
 use serde::Deserialize;
@@ -21,7 +22,7 @@ const STYLE: &str = include_str!("../page/style.css");
 const SCRIPT: &str = include_str!("../page/page.js");
 /// Scripts and styles from here only; recordings come from wherever the PBX keeps them.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-                      media-src http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      media-src 'self' http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Between two states on one stream.
 const STREAM_PACE: Duration = Duration::from_millis(150);
 /// A stream says so often that it is alive.
@@ -136,6 +137,10 @@ fn answer(shared: &Shared, incoming: &Incoming) -> Response {
         }
         "/_sandbox/requests" if get => return requests(shared, incoming.query().unwrap_or_default()),
         "/_sandbox/violations" if get => return violations(shared),
+        "/_sandbox/recording" if get => return pbx::recording(shared, incoming),
+        "/_sandbox/listen" if get => return pbx::listen(shared, incoming),
+        "/_sandbox/setup" if post => return pbx::setup(shared, &incoming.body),
+        "/_sandbox/click" if post => return pbx::click(shared, &incoming.body),
         "/_sandbox/faults" if post => return faults(shared, &incoming.body),
         "/_sandbox/allow" if post => return allow(shared, &incoming.body),
         "/_sandbox/ping" if post => return ping(shared, &incoming.body),
@@ -152,9 +157,11 @@ fn answer(shared: &Shared, incoming: &Incoming) -> Response {
         | "/_sandbox/health"
         | "/_sandbox/state"
         | "/_sandbox/requests"
-        | "/_sandbox/violations" => Some("GET"),
+        | "/_sandbox/violations"
+        | "/_sandbox/recording"
+        | "/_sandbox/listen" => Some("GET"),
         "/_sandbox/faults" | "/_sandbox/allow" | "/_sandbox/ping" | "/_sandbox/contacts"
-        | "/_sandbox/reset" => Some("POST"),
+        | "/_sandbox/setup" | "/_sandbox/click" | "/_sandbox/reset" => Some("POST"),
         _ => None,
     };
     match (known, path.strip_prefix("/recordings/"), &shared.recordings) {
@@ -205,17 +212,19 @@ fn requests(shared: &Shared, query: &str) -> Response {
 
 fn violations(shared: &Shared) -> Response {
     let (violations, total) = shared.exchange.violations();
-    let popups = shared
+    let (popups, missing) = shared
         .exchange
-        .with_sequence(crate::sequence::Sequence::open_popups);
+        .with_sequence(|sequence| (sequence.open_popups(), sequence.missing_recordings()));
     Response::json(
         200,
-        &serde_json::json!({ "violations": violations, "total": total, "open_popups": popups }),
+        &serde_json::json!({
+            "violations": violations, "total": total, "open_popups": popups, "missing_recordings": missing
+        }),
     )
 }
 
 /// Parses a body, or says what is wrong with it.
-fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Response> {
+pub(crate) fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Response> {
     serde_json::from_slice(bytes)
         .map_err(|error| Response::error(400, &format!("the body is not accepted: {error}")))
 }

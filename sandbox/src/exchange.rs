@@ -9,6 +9,7 @@ use crate::gate::Mode;
 use crate::http::{Incoming, Response};
 use crate::journal::Journal;
 use crate::options::{Contact, Options};
+use crate::pbx::Deed;
 use crate::protocol::{self, Command};
 use crate::sequence::{Call, Sequence, Violation};
 use serde::Serialize;
@@ -23,6 +24,10 @@ pub(crate) const PATH: &str = "/tel/api";
 const SHOWN_CALLS: usize = 60;
 /// Problems and violations on the page.
 const SHOWN_TROUBLE: usize = 100;
+/// What was asked of the PBX, on the page.
+const SHOWN_DEEDS: usize = 10;
+/// Contacts on the page.
+const SHOWN_CONTACTS: usize = 50;
 
 /// One request as it was received and answered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -124,6 +129,7 @@ struct Inner {
     contacts: HashMap<String, Contact>,
     pbx_token: String,
     pbx_url: String,
+    deeds: VecDeque<Deed>,
 }
 
 /// The shared state.
@@ -150,6 +156,9 @@ pub(crate) struct View<'a> {
     open_popups: usize,
     calls_known: usize,
     calls: Vec<Card<'a>>,
+    pbx_url: &'a str,
+    deeds: Vec<&'a Deed>,
+    contacts: Vec<&'a Contact>,
     faults: Vec<FaultLine<'a>>,
     trouble: Vec<&'a Trouble>,
     allowed: Vec<&'static str>,
@@ -197,6 +206,7 @@ impl Exchange {
                 .collect(),
             pbx_token: options.pbx_token.clone(),
             pbx_url: options.pbx_url.clone(),
+            deeds: VecDeque::new(),
         };
         Self {
             inner: Mutex::new(inner),
@@ -507,6 +517,28 @@ impl Exchange {
         if let Some(url) = url {
             inner.pbx_url = url;
         }
+        self.touch(inner);
+    }
+
+    /// Where the PBX is, and its key.
+    pub(crate) fn pbx(&self) -> (String, String) {
+        let inner = self.lock();
+        (inner.pbx_url.clone(), inner.pbx_token.clone())
+    }
+
+    /// The key that requests carry.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Notes what was asked of the PBX.
+    pub(crate) fn did(&self, deed: Deed) {
+        let mut inner = self.lock();
+        inner.deeds.push_back(deed);
+        while inner.deeds.len() > SHOWN_DEEDS {
+            inner.deeds.pop_front();
+        }
+        self.touch(inner);
     }
 
     pub(crate) fn add_contact(&self, contact: Contact) {
@@ -522,6 +554,7 @@ impl Exchange {
         inner.sequence.clear();
         inner.faults.clear(|_| true);
         inner.trouble.clear();
+        inner.deeds.clear();
         inner.counters = Counters::default();
         self.touch(inner);
         self.rouse();
@@ -536,6 +569,9 @@ impl Exchange {
             call,
             contact_name: inner.contact(&call.phone).map(|contact| contact.name.as_str()),
         };
+        let mut contacts: Vec<&Contact> = inner.contacts.values().collect();
+        contacts.sort_by(|one, other| (&one.name, &one.number).cmp(&(&other.name, &other.number)));
+        contacts.truncate(SHOWN_CONTACTS);
         let view = View {
             now_ms: clock::epoch_ms(),
             url,
@@ -544,6 +580,9 @@ impl Exchange {
             open_popups: inner.sequence.open(),
             calls_known: inner.sequence.len(),
             calls: inner.sequence.latest().take(SHOWN_CALLS).map(card).collect(),
+            pbx_url: &inner.pbx_url,
+            deeds: inner.deeds.iter().rev().collect(),
+            contacts,
             faults: inner
                 .faults
                 .active()

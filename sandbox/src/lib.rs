@@ -1,7 +1,8 @@
 //! A stand-in for the Planfix CRM.
 //!
 //! It answers `/tel/api` strictly by the protocol, keeps what it received, checks the order of events within each call,
-//! shows call cards on a page, and fails on demand. As a program it serves people without an account; as a library it is
+//! shows call cards on a page, and fails on demand. At the PBX it does what Planfix does: it switches the integration on,
+//! clicks to call, and fetches recordings. As a program it serves people without an account; as a library it is
 //! the other end in tests:
 //!
 //! ```
@@ -29,6 +30,7 @@ mod gate;
 mod http;
 mod journal;
 mod options;
+mod pbx;
 pub mod protocol;
 pub mod sequence;
 mod wire;
@@ -40,6 +42,7 @@ pub use options::{Contact, Invocation, Options, Tls, help};
 use exchange::Exchange;
 use gate::{Gate, Mode};
 use journal::Journal;
+use pbx::Pbx;
 use rustls::ServerConfig;
 use sequence::{Call, Popup, Rule, Violation};
 use std::collections::HashMap;
@@ -62,6 +65,7 @@ const NAP: Duration = Duration::from_secs(3);
 /// What all threads share.
 struct Shared {
     exchange: Exchange,
+    pbx: Pbx,
     url: String,
     control: SocketAddr,
     recordings: Option<PathBuf>,
@@ -283,6 +287,7 @@ impl Sandbox {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared {
             exchange: Exchange::new(&options, journal),
+            pbx: Pbx::default(),
             url: format!("{scheme}://{}{}", crm.address(), exchange::PATH),
             control: control.address(),
             recordings: options.recordings,
@@ -405,7 +410,7 @@ impl Sandbox {
         self.shared.exchange.add_contact(contact);
     }
 
-    /// Changes what `ping` answers.
+    /// Changes what `ping` answers, and where the PBX is for `setup` and clicks.
     pub fn set_ping(&self, pbx_token: &str, pbx_url: &str) {
         self.shared
             .exchange

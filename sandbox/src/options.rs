@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::sequence::Rule;
 use lexopt::prelude::*;
+use serde::Serialize;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +21,7 @@ pub struct Tls {
 }
 
 /// Somebody the CRM knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Contact {
     /// The number; compared by its digits only.
     pub number: String,
@@ -64,9 +65,9 @@ pub struct Options {
     pub control: SocketAddr,
     /// The key that requests must carry as `planfix_token`.
     pub token: String,
-    /// What `ping` answers as `pbxToken`.
+    /// The PBX's key: what `ping` answers as `pbxToken`, and what `setup` and clicks carry.
     pub pbx_token: String,
-    /// What `ping` answers as `pbxUrl`.
+    /// The PBX's address: what `ping` answers as `pbxUrl`, and where `setup` and clicks go.
     pub pbx_url: String,
     /// The log file, appended to.
     pub log: Option<PathBuf>,

@@ -181,6 +181,15 @@ pub struct Popup {
     pub since_ms: u64,
 }
 
+/// A call that was closed with is_recorded=1, and whose recording has not come. It may still: nothing says by when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingRecording {
+    /// The call.
+    pub callid: String,
+    /// When it was closed, milliseconds of the epoch.
+    pub since_ms: u64,
+}
+
 /// All calls, and what was wrong with their order.
 #[derive(Debug)]
 pub struct Sequence {
@@ -279,6 +288,23 @@ impl Sequence {
                         stage: leg.stage,
                         since_ms: leg.shown_ms.unwrap_or(call.started_ms),
                     })
+            })
+            .collect()
+    }
+
+    /// One call.
+    pub fn call(&self, callid: &str) -> Option<&Call> {
+        self.calls.get(callid)
+    }
+
+    /// Every call that is over and recorded, and has neither a link nor its `record` yet.
+    pub fn missing_recordings(&self) -> Vec<MissingRecording> {
+        let calls = self.order.iter().filter_map(|callid| self.calls.get(callid));
+        calls
+            .filter(|call| call.is_recorded == Some(true) && call.record_link.is_none() && !call.open())
+            .map(|call| MissingRecording {
+                callid: call.callid.clone(),
+                since_ms: call.changed_ms,
             })
             .collect()
     }
@@ -766,6 +792,32 @@ mod tests {
             open,
             [("2".to_owned(), Stage::Talking), ("3".to_owned(), Stage::Ringing)]
         );
+    }
+
+    #[test]
+    fn a_recording_is_missing_from_the_end_until_it_comes() {
+        let talk = [
+            "in 1 INCOMING",
+            "in 2 INCOMING",
+            "in 1 ACCEPTED",
+            "in 2 Cancelled 0 0",
+        ];
+        let mut sequence = Sequence::new(10);
+        assert_eq!(play(&mut sequence, &talk), []);
+        assert_eq!(sequence.missing_recordings(), []);
+        assert_eq!(play(&mut sequence, &["in 1 Success 9 1"]), []);
+        let missing = MissingRecording {
+            callid: "c".into(),
+            since_ms: 0,
+        };
+        assert_eq!(sequence.missing_recordings(), [missing]);
+        assert_eq!(play(&mut sequence, &["record"]), []);
+        assert_eq!(sequence.missing_recordings(), []);
+        for end in ["in 1 Success 9 0", "in 1 Success 9 1 link"] {
+            let mut sequence = Sequence::new(10);
+            assert_eq!(play(&mut sequence, &[&talk[..], &[end]].concat()), []);
+            assert_eq!(sequence.missing_recordings(), []);
+        }
     }
 
     #[test]

@@ -38,31 +38,36 @@ mod module {
     ];
 
     /// What the safe floor uses of Asterisk. Whatever is not named here cannot be called from Rust.
-    const FUNCTIONS: [&str; 6] = [
+    const FUNCTIONS: [&str; 8] = [
         "shim_.*",
+        "ast_(channel_get_by_name|replace_sigchld|unreplace_sigchld)",
         "ast_(get_version|get_version_num|shutting_down|register_atexit|unregister_atexit)",
         "ast_channel_(name|uniqueid|linkedid|exten|context|get_up_time_ms)|pbx_builtin_(getvar_helper|setvar_helper)",
         "ast_(custom_function|cli|manager)_unregister",
         "astman_(get_header|send_error|send_ack|send_list_complete_start|send_list_complete_end|send_listack)",
         "ast_(category_browse|variable_browse|config_destroy)",
+        "ast_context_find|ast_exists_extension|ast_http_(uri_link|uri_unlink|prefix|body_read_status)",
     ];
-    const TYPES: [&str; 3] = [
+    const TYPES: [&str; 4] = [
         "shim_.*",
         "ast_(custom_function|cli_entry|cli_args|cli_command|variable|module_load_result)",
         "ast_(channel_state|transfer_result|attended_transfer_dest_type|parked_call_event_type)",
+        "ast_http_(uri|method)",
     ];
     const VARIABLES: [&str; 5] = [
-        "ast_config_AST_.*_DIR",
+        "ast_config_AST_(.*_DIR|DB)",
         "ast_startuptime",
         "EVENT_FLAG_.*",
         "RESULT_(SUCCESS|SHOWUSAGE|FAILURE)",
         "__LOG_.*",
     ];
     /// Types that are only ever pointed to: their inside differs between versions and is no business of ours.
-    const OPAQUE: [&str; 6] = [
+    const OPAQUE: [&str; 8] = [
         "ast_channel",
         "ast_module",
         "ast_config",
+        "ast_context",
+        "ast_tcptls_session_instance",
         "mansession",
         "message",
         "ast_string_field_.*",
@@ -73,7 +78,11 @@ mod module {
             println!("cargo::rerun-if-changed={source}");
         }
         let headers = find_headers()?;
-        for fact in ["asterisk/manager.h", "asterisk/buildopts.h"] {
+        for fact in [
+            "asterisk/manager.h",
+            "asterisk/buildopts.h",
+            "asterisk/stasis_channels.h",
+        ] {
             println!("cargo::rerun-if-changed={}", headers.join(fact).display());
         }
         let major = asterisk_major(&headers)?;
@@ -92,7 +101,7 @@ mod module {
             includes.push(format!("-isystem{}", headers.display()));
         }
         bindings(&includes)?;
-        shim(&includes, major)?;
+        shim(&includes, &headers, major)?;
         Ok(())
     }
 
@@ -229,7 +238,7 @@ mod module {
         Ok(())
     }
 
-    fn shim(includes: &[String], major: u32) -> Result<(), Box<dyn Error>> {
+    fn shim(includes: &[String], headers: &Path, major: u32) -> Result<(), Box<dyn Error>> {
         let mut build = cc::Build::new();
         build
             .file("src/ast/shim.c")
@@ -239,6 +248,12 @@ mod module {
             .extra_warnings(true)
             .warnings_into_errors(true)
             .define("PLANFIX_ASTERISK_MAJOR", major.to_string().as_str());
+        // Since 16.16, 17.9 and 18.2 MixMonitor tells of itself.
+        if fs::read_to_string(headers.join("asterisk/stasis_channels.h"))
+            .is_ok_and(|text| text.contains("ast_channel_mixmonitor_start_type"))
+        {
+            build.define("PLANFIX_MIXMONITOR_MESSAGES", None);
+        }
         for (name, value) in DEFINES {
             build.define(name, value);
         }

@@ -6,9 +6,11 @@
 
 #include "asterisk/ast_version.h"
 #include "asterisk/bridge.h"
+#include "asterisk/app.h"
 #include "asterisk/channel.h"
 #include "asterisk/cli.h"
 #include "asterisk/config.h"
+#include "asterisk/http.h"
 #include "asterisk/logger.h"
 #include "asterisk/manager.h"
 #include "asterisk/module.h"

@@ -13,11 +13,13 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct ast_channel;
 struct ast_cli_entry;
 struct ast_config;
 struct ast_custom_function;
+struct ast_tcptls_session_instance;
 struct mansession;
 struct message;
 
@@ -45,6 +47,15 @@ int shim_channel_caller_restricted(struct ast_channel *channel);
 const char *shim_channel_connected_number(struct ast_channel *channel);
 const char *shim_channel_dialed_number(struct ast_channel *channel);
 const char *shim_channel_macro_exten(struct ast_channel *channel);
+void shim_channel_unref(struct ast_channel *channel);
+/* CDR(recordingfile), for which the channel must not be locked. Not 0 when there is none. */
+int shim_channel_recordingfile(struct ast_channel *channel, char *value, size_t size);
+int shim_channel_set_recordingfile(struct ast_channel *channel, const char *value);
+/* Gives the caller another name, unless it is his already. */
+int shim_channel_set_caller_name(struct ast_channel *channel, const char *name);
+/* Gives the caller of the channel with this unique id another name, and shows it on phones that ring for him already. 0 when
+ * there is no such channel any more. No lock may be held. */
+int shim_channel_name_caller(const char *uniqueid, const char *name);
 
 /* pbx.h. */
 int shim_function_register(struct ast_custom_function *function, int read_escalates);
@@ -58,6 +69,34 @@ void shim_cli_completion(const char *candidate);
 int shim_manager_register(const char *action, int authority, int (*callback)(struct mansession *, const struct message *));
 void shim_manager_append(struct mansession *session, const char *text);
 void shim_manager_event(int category, const char *event, const char *text);
+
+/* tcptls.h, iostream.h: a connection of the HTTP server, for the time of a handler's callback. */
+int shim_http_socket(struct ast_tcptls_session_instance *session);
+int shim_http_encrypted(struct ast_tcptls_session_instance *session);
+/* The client's address without a port, in memory of this thread's that the next such call takes again. */
+const char *shim_http_peer(struct ast_tcptls_session_instance *session);
+/* In milliseconds: for everything together from now on, and for each reading and writing. */
+void shim_http_deadline(struct ast_tcptls_session_instance *session, int total);
+void shim_http_patience(struct ast_tcptls_session_instance *session, int each);
+ssize_t shim_http_read(struct ast_tcptls_session_instance *session, void *buffer, size_t length);
+ssize_t shim_http_line(struct ast_tcptls_session_instance *session, char *buffer, size_t length);
+ssize_t shim_http_write(struct ast_tcptls_session_instance *session, const void *bytes, size_t length);
+
+/* acl.h. */
+enum shim_acl {
+	SHIM_ACL_ALLOWED,
+	SHIM_ACL_DENIED,
+	SHIM_ACL_UNDEFINED,
+};
+enum shim_acl shim_acl(const char *list, const char *address);
+
+/* devicestate.h. */
+int shim_device_exists(const char *device);
+
+/* pbx.h. Calls the phone and, when it answers, runs the dialplan on its channel. The timeout is in milliseconds, the variables are
+ * names and values in turn up to a NULL. Returns 0 when the phone begins to be called. */
+int shim_originate(const char *technology, const char *resource, int timeout, const char *context, const char *exten,
+	const char *caller, const char *const *variables);
 
 /* config.h. */
 enum shim_config_status {
@@ -123,6 +162,7 @@ enum shim_event {
 	SHIM_HOLD,                /* channel, text: music class */
 	SHIM_UNHOLD,              /* channel */
 	SHIM_PARKING,             /* channel: parkee, peer: retriever, text: parker's dial string, lot, kind: event_type, number: space */
+	SHIM_RECORDING,           /* channel: MixMonitor() began to record it */
 	SHIM_VARIABLE_SET,        /* channel, text: name, value */
 };
 
@@ -166,12 +206,22 @@ struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback);
 void shim_stasis_unsubscribe(struct shim_subscription *subscription);
 /* From now on also tell of channel variables that are set. */
 void shim_stasis_accept_variables(struct shim_subscription *subscription);
+/* Whether this Asterisk tells of SHIM_RECORDING. */
+int shim_stasis_tells_of_recordings(void);
 /* Name of a kind of message that this Asterisk's stasis.conf declines, NULL when there is no such at that index. */
 const char *shim_stasis_declined(const struct shim_subscription *subscription, size_t index);
 /* SHIM_RUNNING for each channel that exists, on this thread. */
 void shim_stasis_running(shim_record_callback callback, void *data);
 /* The clock of shim_record's `began`. */
 uint64_t shim_nanoseconds(void);
+
+/* file.h, translate.h: sound from a file of any format that this Asterisk reads. The name is without its extension. */
+struct shim_audio;
+struct shim_audio *shim_audio_open(const char *name, const char *extension);
+int shim_audio_rate(struct shim_audio *audio);
+/* 16 bits in the machine's order. How many bytes, 0 at the end, less than 0 when it cannot be read. */
+int shim_audio_read(struct shim_audio *audio, char *samples, size_t size);
+void shim_audio_close(struct shim_audio *audio);
 
 /* utils.h. The name is what `core show threads` prints. Returns an errno value. */
 int shim_thread_start(pthread_t *thread, void *(*start)(void *), void *data, size_t stack, const char *name);

@@ -337,6 +337,7 @@ fn a_module_comes_and_goes_three_times_and_leaves_nothing() {
             "at exit",
             "command scratch show",
             "function SCRATCH",
+            "handler scratch",
             "object forward",
             "object memory",
             "object message type",
@@ -467,12 +468,9 @@ fn what_happens_to_calls_is_told_in_one_shape() {
     let stepped = one.replace(" application ", " another-application ");
     let told = [
         ("created", format!("ChannelCreated {one}")),
-        ("answered", format!("ChannelChanged state from Ring {one}")),
-        (
-            "renumbered",
-            format!("ChannelChanged caller,bridge from Up {renumbered}"),
-        ),
-        ("stepped", format!("ChannelChanged application from Up {stepped}")),
+        ("answered", format!("ChannelChanged state {one}")),
+        ("renumbered", format!("ChannelChanged caller,bridge {renumbered}")),
+        ("stepped", format!("ChannelChanged application {stepped}")),
         ("gone", format!("ChannelGone {one}")),
         ("entered", format!("BridgeEntered {BRIDGE} {one} swapped=-")),
         ("swapped", format!("BridgeEntered {BRIDGE} {one} swapped=two")),
@@ -589,6 +587,38 @@ fn a_subscriber_that_panics_is_told_the_next_record() {
 }
 
 #[test]
+fn a_request_is_answered_whatever_the_handler_does_and_whenever_it_comes() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    let answer = |host: &mut Host, request: &str| {
+        let sent = host.texts(request, "sent").concat();
+        let status = sent.split(' ').nth(1).unwrap_or_default().to_owned();
+        let body = sent.rsplit(r"\x0d\x0a").next().unwrap_or_default().to_owned();
+        (status, body)
+    };
+    let (status, body) = answer(&mut host, "http GET a%2eb");
+    assert_eq!((&*status, &*body), ("200", "/prefixa%2eb Get 192.0.2.7 Ok([])"));
+    let (status, body) = answer(&mut host, "http POST a 12345678");
+    assert_eq!(status, "200");
+    assert!(body.ends_with("Ok([49, 50, 51, 52, 53, 54, 55, 56])"), "{body}");
+    // The connection goes on behind a body that was read, and ends with one that was not.
+    assert_eq!(host.returned("http POST a 12345678"), "0");
+    assert_eq!(host.returned("http POST a 123456789"), "-1");
+    let (_, body) = answer(&mut host, "http POST a 123456789");
+    assert!(body.ends_with("Err(TooLarge)"), "{body}");
+    assert_eq!(answer(&mut host, "http GET panic").0, "500");
+    assert_eq!(host.returned("http GET panic"), "0");
+    // Who has found the handler before it went comes all the same.
+    assert_eq!(host.returned("unload"), "0");
+    assert_eq!(answer(&mut host, "http GET a").0, "503");
+    assert_eq!(host.returned("http GET panic"), "-1");
+    assert_eq!(host.returned("load"), "0");
+    assert_eq!(answer(&mut host, "http GET a").0, "200");
+    host.part();
+}
+
+#[test]
 fn an_action_is_answered_once_and_nobody_forges_a_header() {
     let mut host = Host::start(None);
     host.open(scratch());
@@ -700,20 +730,34 @@ fn the_shipped_module_comes_and_goes_three_times_and_leaves_nothing() {
         let names = host.registered();
         for name in [
             "function PLANFIX_EVENT",
+            "handler planfix",
+            "function PLANFIX_CONTACT",
             "command planfix show status",
             "command planfix show calls",
             "command planfix show call",
+            "command planfix show contact",
             "command planfix record start",
             "command planfix record stop",
             "command planfix play",
+            "command planfix show link",
+            "command planfix rotate links",
             "action PlanfixShowStatus",
             "action PlanfixShowCalls",
             "action PlanfixShowCall",
+            "action PlanfixShowContact",
         ] {
             assert!(names.contains(name), "{names:?}");
         }
         let incoming = format!("read PLANFIX_EVENT channel 64 INCOMING,79001234567,101,call-{round}");
         assert_eq!(host.returned(&incoming), "0 QUEUED");
+        // Nobody listens at port 9.
+        let asked = host.ask("read PLANFIX_CONTACT channel 64 79001234567,name");
+        let said = |kind: &str, text: &str| asked.iter().any(|(is, said)| is == kind && said.trim() == text);
+        assert!(
+            said("returned", "0") && said("variable", "PLANFIX_CONTACT_STATUS=ERROR"),
+            "{asked:?}"
+        );
+        assert_eq!(host.returned("run planfix show contact 79001234567"), "success");
         assert_eq!(host.returned("run planfix show status"), "success");
         assert_eq!(host.returned("action Action: PlanfixShowStatus|ActionID: 7"), "0");
         assert_eq!(host.returned("reload"), "0");
@@ -740,6 +784,32 @@ fn the_shipped_module_comes_and_goes_three_times_and_leaves_nothing() {
             Some(before) => host.holds_no_more_than(before),
         }
     }
+}
+
+#[test]
+fn the_question_for_a_caller_answers_hostile_arguments_with_nothing() {
+    let mut host = Host::start(Some(SHIPPED_CONFIGURATION));
+    host.open(&shipped());
+    assert_eq!(host.returned("load"), "0");
+    for argument in hostile_arguments() {
+        for argument in [
+            argument.clone(),
+            format!("{argument},name"),
+            format!("79001234567,{argument}"),
+        ] {
+            for how in ["none", "channel", "locked"] {
+                let lines = host.ask(&format!("read PLANFIX_CONTACT {how} 64 {argument}"));
+                let answer = lines.iter().find(|(kind, _)| kind == "returned");
+                let (_, answer) = answer.unwrap();
+                assert!(["0", "-1"].contains(&answer.trim()), "{argument}: {answer}");
+                let bug = lines
+                    .iter()
+                    .find(|(kind, text)| kind == "log" && text.contains("A bug in res_planfix"));
+                assert_eq!(bug, None);
+            }
+        }
+    }
+    assert_eq!(host.returned("unload"), "0");
 }
 
 #[test]

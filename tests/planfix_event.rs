@@ -56,6 +56,9 @@ impl Surroundings for Channel {
     fn exists(&self) -> bool {
         self.exists
     }
+    fn is_recorded(&self) -> bool {
+        self.variable("MIXMONITOR_FILENAME").is_some()
+    }
 }
 
 fn calls(status_map: StatusMap) -> Calls {
@@ -542,4 +545,26 @@ fn the_articles_table_does_not_stand_in_the_way_of_the_protocols_words() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn a_recorded_talk_promises_its_recording_unless_it_has_a_link_or_is_told_otherwise() {
+    let calls = calls(StatusMap::Api);
+    let channel = Channel {
+        variables: vec![
+            ("MIXMONITOR_FILENAME", "/monitor/a.wav"),
+            ("DIALSTATUS", "ANSWER"),
+        ],
+        ..Channel::default()
+    };
+    let end = |args: &[u8]| bodies(ask(args, &channel, &calls)).pop().unwrap();
+    assert!(end(b"END,79101234567,101,c").contains("&is_recorded=1&status=Success"));
+    let linked = end(b"END,79101234567,101,c,https://x/a.mp3");
+    assert!(
+        linked.contains("&is_recorded=1") && linked.contains("&record_link=https"),
+        "{linked}"
+    );
+    assert!(end(b"END,79101234567,101,c,,5,,is_recorded=0").contains("&is_recorded=0"));
+    assert!(end(b"END,79101234567,101,c,,,NOANSWER").contains("&is_recorded=0&status=Missed"));
+    assert!(!end(b"END,79101234567,101,c").contains("record_link"));
 }

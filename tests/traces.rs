@@ -148,7 +148,7 @@ fn channels(record: &Record) -> BTreeSet<&str> {
         channels.into_iter().map(|channel| &*channel.uniqueid).collect()
     }
     match &record.what {
-        What::Lost | What::CaughtUp => BTreeSet::new(),
+        What::Lost | What::CaughtUp | What::Contact { .. } => BTreeSet::new(),
         What::Running { channel, .. }
         | What::Created { channel }
         | What::Changed { channel }
@@ -162,12 +162,15 @@ fn channels(record: &Record) -> BTreeSet<&str> {
             peer,
             forwarded,
             ..
-        } => of(caller.iter().chain([peer]).chain(forwarded)),
+        } => of([peer]
+            .into_iter()
+            .chain(caller.as_deref())
+            .chain(forwarded.as_deref())),
         What::BlindTransfer {
             transferer,
             transferee,
             ..
-        } => of([transferer].into_iter().chain(transferee)),
+        } => of([transferer].into_iter().chain(transferee.as_deref())),
         What::AttendedTransfer {
             transferer,
             consulting,
@@ -176,12 +179,12 @@ fn channels(record: &Record) -> BTreeSet<&str> {
             ..
         } => of([transferer, consulting]
             .into_iter()
-            .chain(transferee)
-            .chain(target)),
+            .chain(transferee.as_deref())
+            .chain(target.as_deref())),
         What::Pickup { channel, target } => of([channel, target]),
         What::Parking {
             parkee, retriever, ..
-        } => of([parkee].into_iter().chain(retriever)),
+        } => of([parkee].into_iter().chain(retriever.as_deref())),
         What::Variable { uniqueid, .. } => BTreeSet::from([&**uniqueid]),
     }
 }

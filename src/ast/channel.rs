@@ -75,12 +75,70 @@ impl<'a> Channel<'a> {
         self.lock().variable(name)
     }
 
-    /// Sets a variable of the channel. An empty value removes it.
-    pub fn set_variable(&mut self, name: &CStr, value: &CStr) {
-        // SAFETY: a live channel and two NUL-terminated strings, which Asterisk copies. No `Locked` of ours
-        // lends a string that this could free, because `self` is borrowed mutably.
+    /// `CDR(recordingfile)`, empty when it is not set; `None` where there are no CDRs. It waits for what Asterisk has queued for
+    /// its CDRs, as a line of the dialplan would.
+    pub fn recordingfile(&self) -> Option<Vec<u8>> {
+        let mut value = [0_u8; 1_024];
+        // SAFETY: a live channel, and room for that many bytes, which end with a NUL when it succeeds.
+        let failed = unsafe {
+            sys::shim_channel_recordingfile(self.channel.as_ptr(), value.as_mut_ptr().cast(), value.len())
+        };
+        let text = CStr::from_bytes_until_nul(&value).ok()?;
+        (failed == 0).then(|| text.to_bytes().to_vec())
+    }
+
+    /// Sets `CDR(recordingfile)`.
+    pub fn set_recordingfile(&self, value: &CStr) {
+        // SAFETY: a live channel and a NUL-terminated string, which Asterisk copies.
+        unsafe { sys::shim_channel_set_recordingfile(self.channel.as_ptr(), value.as_ptr()) };
+    }
+
+    /// Gives the caller another name, for the phones that are called from now on.
+    pub fn set_caller_name(&self, name: &CStr) {
+        // SAFETY: a live channel and a NUL-terminated string, which Asterisk copies. What is freed is the caller's former
+        // name, which a `Locked` does not lend.
+        unsafe { sys::shim_channel_set_caller_name(self.channel.as_ptr(), name.as_ptr()) };
+    }
+
+    /// Sets a variable of the channel. An empty value removes it. A name with a parenthesis would call a function,
+    /// which is not done here.
+    pub fn set_variable(&self, name: &CStr, value: &CStr) {
+        if name.to_bytes().contains(&b'(') {
+            return;
+        }
+        // SAFETY: a live channel and two NUL-terminated strings, which Asterisk copies. What is freed is the
+        // variable's former value, of which a `Locked` gives copies alone; everything else of a channel could
+        // only be changed through a function, and the name calls none.
         unsafe { sys::pbx_builtin_setvar_helper(self.channel.as_ptr(), name.as_ptr(), value.as_ptr()) };
     }
+}
+
+/// Looks at the channel of that name. `None` when it is gone. To be called from a thread of our own that holds no lock: it
+/// looks through all channels.
+pub fn named<R>(name: &CStr, look: impl FnOnce(&Channel<'_>) -> R) -> Option<R> {
+    /// Gives the reference back, also when `look` panics.
+    struct Reference(NonNull<sys::ast_channel>);
+
+    impl Drop for Reference {
+        fn drop(&mut self) {
+            // SAFETY: the reference that `named` was given, given back once.
+            unsafe { sys::shim_channel_unref(self.0.as_ptr()) };
+        }
+    }
+
+    // SAFETY: a NUL-terminated string that is not empty.
+    let channel = (!name.is_empty()).then(|| unsafe { sys::ast_channel_get_by_name(name.as_ptr()) })?;
+    let reference = Reference(NonNull::new(channel)?);
+    // SAFETY: referenced until `reference` goes, which is after `look`.
+    let channel = unsafe { Channel::borrow(reference.0.as_ptr()) }?;
+    Some(look(&channel))
+}
+
+/// Gives the caller of the channel with this unique id another name, on the phones that ring for him too. False when the
+/// channel is gone. To be called from a thread of our own that holds no lock: it looks through all channels.
+pub fn name_caller(uniqueid: &CStr, name: &CStr) -> bool {
+    // SAFETY: two NUL-terminated strings, which Asterisk copies; the shim takes and gives back its own reference.
+    unsafe { sys::shim_channel_name_caller(uniqueid.as_ptr(), name.as_ptr()) != 0 }
 }
 
 /// A channel that is locked by this thread. Dropping it unlocks.

@@ -20,8 +20,12 @@ pub mod log;
 pub mod paths;
 pub mod text;
 
+pub mod acl;
+pub mod audio;
 pub mod channel;
+pub mod child;
 pub mod config;
+pub mod originate;
 pub mod thread;
 
 pub mod registration;
@@ -29,5 +33,6 @@ mod slots;
 
 pub mod cli;
 pub mod function;
+pub mod http;
 pub mod manager;
 pub mod stasis;

@@ -37,6 +37,8 @@ folders! {
     monitor_dir = ast_config_AST_MONITOR_DIR;
     /// `astvarlibdir`.
     var_dir = ast_config_AST_VAR_DIR;
+    /// Asterisk's own database, in `astdbdir`.
+    database = ast_config_AST_DB;
     /// `astdatadir`: sounds and documentation.
     data_dir = ast_config_AST_DATA_DIR;
     /// `astlogdir`.

@@ -10,11 +10,20 @@
 
 #include "asterisk.h"
 
+#include "asterisk/acl.h"
+#include "asterisk/app.h"
 #include "asterisk/astobj2.h"
 #include "asterisk/callerid.h"
+#include "asterisk/cdr.h"
 #include "asterisk/channel.h"
 #include "asterisk/cli.h"
 #include "asterisk/config.h"
+#include "asterisk/devicestate.h"
+#include "asterisk/file.h"
+#include "asterisk/format_cache.h"
+#include "asterisk/format_cap.h"
+#include "asterisk/frame.h"
+#include "asterisk/iostream.h"
 #include "asterisk/json.h"
 #include "asterisk/lock.h"
 #include "asterisk/logger.h"
@@ -29,7 +38,9 @@
 #include "asterisk/stasis_channels.h"
 #include "asterisk/strings.h"
 #include "asterisk/taskprocessor.h"
+#include "asterisk/tcptls.h"
 #include "asterisk/time.h"
+#include "asterisk/translate.h"
 #include "asterisk/utils.h"
 
 #include "include/res_planfix.h"
@@ -38,6 +49,7 @@
  * our own message about that, and does not stop at a symbol that is missing. */
 #pragma weak ast_bridge_get_snapshot_by_uniqueid
 #pragma weak ast_bridge_snapshot_get_latest
+#pragma weak ast_channel_mixmonitor_start_type
 #pragma weak ast_channel_cache
 #pragma weak ast_channel_macroexten
 #pragma weak ast_channel_topic_all_cached
@@ -104,6 +116,69 @@ const char *shim_channel_macro_exten(struct ast_channel *channel)
 #endif
 }
 
+void shim_channel_unref(struct ast_channel *channel)
+{
+	ast_channel_unref(channel);
+}
+
+int shim_channel_recordingfile(struct ast_channel *channel, char *value, size_t size)
+{
+	/* Asked without need, both would complain in the log. */
+	if (!ast_cdr_is_enabled() || !ast_custom_function_find("CDR")) {
+		return -1;
+	}
+	return ast_func_read(channel, "CDR(recordingfile)", value, size);
+}
+
+int shim_channel_set_recordingfile(struct ast_channel *channel, const char *value)
+{
+	return ast_func_write(channel, "CDR(recordingfile)", value);
+}
+
+int shim_channel_set_caller_name(struct ast_channel *channel, const char *name)
+{
+	const struct ast_party_name *known;
+	int same;
+
+	ast_channel_lock(channel);
+	known = &ast_channel_caller(channel)->id.name;
+	same = known->valid && known->str && !strcmp(known->str, name);
+	ast_channel_unlock(channel);
+	if (same) {
+		return 0;
+	}
+	ast_set_callerid(channel, NULL, name, NULL);
+	return 1;
+}
+
+int shim_channel_name_caller(const char *uniqueid, const char *name)
+{
+	struct ast_party_connected_line connected;
+	struct ast_set_party_connected_line update;
+	struct ast_channel *channel = ast_channel_get_by_name(uniqueid);
+
+	if (!channel) {
+		return 0;
+	}
+	if (!shim_channel_set_caller_name(channel, name)) {
+		ast_channel_unref(channel);
+		return 1;
+	}
+	/* Phones that ring already learned who calls from the INVITE. What changes then is told by the caller's own channel, and
+	 * Dial() or the bridge passes it on (apps/app_dial.c, wait_for_answer, AST_CONTROL_CONNECTED_LINE). */
+	memset(&connected, 0, sizeof(connected));
+	memset(&update, 0, sizeof(update));
+	update.id.name = 1;
+	connected.id.name.valid = 1;
+	connected.id.name.str = (char *) name;
+	connected.id.name.char_set = AST_PARTY_CHAR_SET_ISO10646_UTF_8STRING;
+	connected.id.name.presentation = AST_PRES_ALLOWED_USER_NUMBER_NOT_SCREENED;
+	connected.source = AST_CONNECTED_LINE_UPDATE_SOURCE_UNKNOWN;
+	ast_channel_queue_connected_line_update(channel, &connected, &update);
+	ast_channel_unref(channel);
+	return 1;
+}
+
 int shim_function_register(struct ast_custom_function *function, int read_escalates)
 {
 	return ast_custom_function_register_escalating(function, read_escalates ? AST_CFE_READ : AST_CFE_NONE);
@@ -141,6 +216,120 @@ void shim_manager_event(int category, const char *event, const char *text)
 	manager_event(category, event, "%s", text);
 }
 
+int shim_http_socket(struct ast_tcptls_session_instance *session)
+{
+	return ast_iostream_get_fd(session->stream);
+}
+
+int shim_http_encrypted(struct ast_tcptls_session_instance *session)
+{
+	return ast_iostream_get_ssl(session->stream) != NULL;
+}
+
+const char *shim_http_peer(struct ast_tcptls_session_instance *session)
+{
+	return ast_sockaddr_stringify_addr(&session->remote_address);
+}
+
+void shim_http_deadline(struct ast_tcptls_session_instance *session, int total)
+{
+	ast_iostream_set_timeout_sequence(session->stream, ast_tvnow(), total);
+}
+
+void shim_http_patience(struct ast_tcptls_session_instance *session, int each)
+{
+	ast_iostream_set_timeout_inactivity(session->stream, each);
+}
+
+ssize_t shim_http_read(struct ast_tcptls_session_instance *session, void *buffer, size_t length)
+{
+	return ast_iostream_read(session->stream, buffer, length);
+}
+
+ssize_t shim_http_line(struct ast_tcptls_session_instance *session, char *buffer, size_t length)
+{
+	return ast_iostream_gets(session->stream, buffer, length);
+}
+
+ssize_t shim_http_write(struct ast_tcptls_session_instance *session, const void *bytes, size_t length)
+{
+	return ast_iostream_write(session->stream, bytes, length);
+}
+
+enum shim_acl shim_acl(const char *list, const char *address)
+{
+	struct ast_sockaddr from;
+	struct ast_ha *rules;
+	enum shim_acl answer;
+
+	if (!ast_sockaddr_parse(&from, address, PARSE_PORT_FORBID)) {
+		return SHIM_ACL_DENIED;
+	}
+	/* NULL is the answer for a list without rules, too, and where acl.conf could not be read, without saying which it is. */
+	rules = ast_named_acl_find(list, NULL, NULL);
+	if (!rules) {
+		return SHIM_ACL_UNDEFINED;
+	}
+	answer = ast_apply_ha(rules, &from) == AST_SENSE_ALLOW ? SHIM_ACL_ALLOWED : SHIM_ACL_DENIED;
+	ast_free_ha(rules);
+	return answer;
+}
+
+int shim_device_exists(const char *device)
+{
+	return ast_device_state(device) != AST_DEVICE_INVALID;
+}
+
+static void set_parties(struct ast_channel *channel, const char *caller, const char *other)
+{
+	struct ast_party_connected_line connected;
+
+	/* A phone of its own technology knows who it is, by its endpoint's callerid; a Local channel does not. */
+	if (!valid_number(&ast_channel_caller(channel)->id.number)) {
+		ast_set_callerid(channel, caller, NULL, caller);
+	}
+	ast_party_connected_line_set_init(&connected, ast_channel_connected(channel));
+	connected.id.number.valid = 1;
+	connected.id.number.str = (char *) other;
+	connected.id.number.presentation = AST_PRES_ALLOWED_USER_NUMBER_NOT_SCREENED;
+	ast_channel_set_connected_line(channel, &connected, NULL);
+}
+
+int shim_originate(const char *technology, const char *resource, int timeout, const char *context, const char *exten,
+	const char *caller, const char *const *variables)
+{
+	struct ast_format_cap *formats = ast_format_cap_alloc(AST_FORMAT_CAP_FLAG_DEFAULT);
+	struct ast_variable *first = NULL;
+	struct ast_channel *channel = NULL;
+	int reason;
+	int failed;
+
+	if (!formats) {
+		return -1;
+	}
+	/* As AMI's Originate and call files do. */
+	ast_format_cap_append(formats, ast_format_slin, 0);
+	for (; variables[0]; variables += 2) {
+		struct ast_variable *variable = ast_variable_new(variables[0], variables[1], "");
+
+		if (variable) {
+			ast_variable_list_append(&first, variable);
+		}
+	}
+	/* A caller's number given here would be the number of both: of who is shown on the phone, and of who calls then
+	 * (main/pbx.c, pbx_outgoing_attempt). The channel comes back locked, and is called when it is unlocked. */
+	failed = ast_pbx_outgoing_exten(technology, formats, resource, timeout, context, exten, 1, &reason, AST_OUTGOING_NO_WAIT,
+		NULL, NULL, first, NULL, &channel, 0, NULL);
+	if (channel) {
+		set_parties(channel, caller, exten);
+		ast_channel_unlock(channel);
+		ast_channel_unref(channel);
+	}
+	ast_variables_destroy(first);
+	ao2_ref(formats, -1);
+	return failed;
+}
+
 enum shim_config_status shim_config_load(const char *file, struct ast_config **config)
 {
 	/* No flag for an unchanged file: whoever asks wants the contents. */
@@ -171,65 +360,50 @@ static int64_t microseconds(struct timeval when)
 }
 
 /* A snapshot is immutable and lives as long as the message that holds it, so nothing is copied but pointers. */
+/* Since 17 a snapshot is made of parts, and shares those that did not change with the one before (main/stasis_channels.c,
+ * ast_channel_snapshot_create). */
+#if PLANFIX_ASTERISK_MAJOR <= 16
+#define PART(snapshot, part, field, plain) ((snapshot)->plain)
+#define SHARES(a, b, part) 0
+#else
+#define PART(snapshot, part, field, plain) ((snapshot)->part->field)
+#define SHARES(a, b, part) ((a)->part == (b)->part)
+#endif
+
+static int is_restricted(const struct ast_channel_snapshot *snapshot)
+{
+	return (PART(snapshot, caller, pres, caller_pres) & AST_PRES_RESTRICTION) != AST_PRES_ALLOWED;
+}
+
 static void fill_snapshot(struct shim_snapshot *to, const struct ast_channel_snapshot *from)
 {
-	int presentation;
-
 	if (!from) {
 		return;
 	}
-#if PLANFIX_ASTERISK_MAJOR <= 16
 	*to = (struct shim_snapshot) {
-		.uniqueid = from->uniqueid,
-		.linkedid = from->linkedid,
-		.name = from->name,
-		.technology = from->type,
-		.accountcode = from->accountcode,
-		.caller_number = from->caller_number,
-		.caller_name = from->caller_name,
-		.ani = from->caller_ani,
-		.rdnis = from->caller_rdnis,
-		.dialed = from->caller_dnid,
-		.connected_number = from->connected_number,
-		.connected_name = from->connected_name,
-		.context = from->context,
-		.exten = from->exten,
-		.application = from->appl,
-		.application_data = from->data,
-		.bridge = from->bridgeid,
-		.hangup_source = from->hangupsource,
-		.created = microseconds(from->creationtime),
+		.uniqueid = PART(from, base, uniqueid, uniqueid),
+		.linkedid = PART(from, peer, linkedid, linkedid),
+		.name = PART(from, base, name, name),
+		.technology = PART(from, base, type, type),
+		.accountcode = PART(from, base, accountcode, accountcode),
+		.caller_number = PART(from, caller, number, caller_number),
+		.caller_name = PART(from, caller, name, caller_name),
+		.ani = PART(from, caller, ani, caller_ani),
+		.rdnis = PART(from, caller, rdnis, caller_rdnis),
+		.dialed = PART(from, caller, dnid, caller_dnid),
+		.connected_number = PART(from, connected, number, connected_number),
+		.connected_name = PART(from, connected, name, connected_name),
+		.context = PART(from, dialplan, context, context),
+		.exten = PART(from, dialplan, exten, exten),
+		.application = PART(from, dialplan, appl, appl),
+		.application_data = PART(from, dialplan, data, data),
+		.bridge = PART(from, bridge, id, bridgeid),
+		.hangup_source = PART(from, hangup, source, hangupsource),
+		.created = microseconds(PART(from, base, creationtime, creationtime)),
 		.state = from->state,
-		.hangup_cause = from->hangupcause,
+		.hangup_cause = PART(from, hangup, cause, hangupcause),
+		.caller_restricted = is_restricted(from),
 	};
-	presentation = from->caller_pres;
-#else
-	*to = (struct shim_snapshot) {
-		.uniqueid = from->base->uniqueid,
-		.linkedid = from->peer->linkedid,
-		.name = from->base->name,
-		.technology = from->base->type,
-		.accountcode = from->base->accountcode,
-		.caller_number = from->caller->number,
-		.caller_name = from->caller->name,
-		.ani = from->caller->ani,
-		.rdnis = from->caller->rdnis,
-		.dialed = from->caller->dnid,
-		.connected_number = from->connected->number,
-		.connected_name = from->connected->name,
-		.context = from->dialplan->context,
-		.exten = from->dialplan->exten,
-		.application = from->dialplan->appl,
-		.application_data = from->dialplan->data,
-		.bridge = from->bridge->id,
-		.hangup_source = from->hangup->source,
-		.created = microseconds(from->base->creationtime),
-		.state = from->state,
-		.hangup_cause = from->hangup->cause,
-	};
-	presentation = from->caller->pres;
-#endif
-	to->caller_restricted = (presentation & AST_PRES_RESTRICTION) != AST_PRES_ALLOWED;
 }
 
 static void fill_bridge(struct shim_bridge *to, const struct ast_bridge_snapshot *from)
@@ -247,40 +421,47 @@ static void fill_bridge(struct shim_bridge *to, const struct ast_bridge_snapshot
 	};
 }
 
-/* Since 17 unchanged parts are shared between snapshots (main/stasis_channels.c, ast_channel_snapshot_create), so most
- * comparisons end with the pointers. */
 static int differs(const char *one, const char *other)
 {
 	return one != other && strcmp(one, other);
 }
 
-static unsigned int differences(const struct shim_snapshot *a, const struct shim_snapshot *b)
+#define DIFFERS(part, field, plain) differs(PART(a, part, field, plain), PART(b, part, field, plain))
+
+/* Looks into those parts only that are not shared: the older snapshot is no longer in the processor's cache. */
+static unsigned int differences(const struct ast_channel_snapshot *a, const struct ast_channel_snapshot *b)
 {
 	unsigned int changes = 0;
 
 	if (a->state != b->state) {
 		changes |= SHIM_CHANGED_STATE;
 	}
-	if (differs(a->name, b->name) || differs(a->linkedid, b->linkedid) || differs(a->accountcode, b->accountcode)) {
+	if ((!SHARES(a, b, base) && (DIFFERS(base, name, name) || DIFFERS(base, accountcode, accountcode)))
+		|| (!SHARES(a, b, peer) && DIFFERS(peer, linkedid, linkedid))) {
 		changes |= SHIM_CHANGED_IDENTITY;
 	}
-	if (differs(a->caller_number, b->caller_number) || differs(a->caller_name, b->caller_name) || differs(a->ani, b->ani)
-		|| differs(a->rdnis, b->rdnis) || differs(a->dialed, b->dialed) || a->caller_restricted != b->caller_restricted) {
+	if (!SHARES(a, b, caller) && (DIFFERS(caller, number, caller_number) || DIFFERS(caller, name, caller_name)
+		|| DIFFERS(caller, ani, caller_ani) || DIFFERS(caller, rdnis, caller_rdnis) || DIFFERS(caller, dnid, caller_dnid)
+		|| is_restricted(a) != is_restricted(b))) {
 		changes |= SHIM_CHANGED_CALLER;
 	}
-	if (differs(a->connected_number, b->connected_number) || differs(a->connected_name, b->connected_name)) {
+	if (!SHARES(a, b, connected) && (DIFFERS(connected, number, connected_number)
+		|| DIFFERS(connected, name, connected_name))) {
 		changes |= SHIM_CHANGED_CONNECTED;
 	}
-	if (differs(a->bridge, b->bridge)) {
+	if (!SHARES(a, b, bridge) && DIFFERS(bridge, id, bridgeid)) {
 		changes |= SHIM_CHANGED_BRIDGE;
 	}
-	if (differs(a->context, b->context) || differs(a->exten, b->exten)) {
-		changes |= SHIM_CHANGED_EXTENSION;
+	if (!SHARES(a, b, dialplan)) {
+		if (DIFFERS(dialplan, context, context) || DIFFERS(dialplan, exten, exten)) {
+			changes |= SHIM_CHANGED_EXTENSION;
+		}
+		if (DIFFERS(dialplan, appl, appl) || DIFFERS(dialplan, data, data)) {
+			changes |= SHIM_CHANGED_APPLICATION;
+		}
 	}
-	if (differs(a->application, b->application) || differs(a->application_data, b->application_data)) {
-		changes |= SHIM_CHANGED_APPLICATION;
-	}
-	if (a->hangup_cause != b->hangup_cause || differs(a->hangup_source, b->hangup_source)) {
+	if (!SHARES(a, b, hangup) && (PART(a, hangup, cause, hangupcause) != PART(b, hangup, cause, hangupcause)
+		|| DIFFERS(hangup, source, hangupsource))) {
 		changes |= SHIM_CHANGED_HANGUP;
 	}
 	return changes;
@@ -295,19 +476,19 @@ static int on_snapshots(struct shim_record *record, const struct ast_channel_sna
 	if (!new || (old && ast_test_flag(&old->flags, AST_FLAG_DEAD))) {
 		return 0;
 	}
-	fill_snapshot(&record->channel, new);
 	if (ast_test_flag(&new->flags, AST_FLAG_DEAD)) {
 		record->event = SHIM_CHANNEL_GONE;
-		return 1;
-	}
-	if (!old) {
+	} else if (!old) {
 		record->event = SHIM_CHANNEL_CREATED;
-		return 1;
+	} else {
+		record->event = SHIM_CHANNEL_CHANGED;
+		record->changes = differences(old, new);
+		if (!record->changes) {
+			return 0;
+		}
 	}
-	record->event = SHIM_CHANNEL_CHANGED;
-	fill_snapshot(&record->peer, old);
-	record->changes = differences(&record->channel, &record->peer);
-	return record->changes != 0;
+	fill_snapshot(&record->channel, new);
+	return 1;
 }
 
 #if PLANFIX_ASTERISK_MAJOR <= 16
@@ -459,6 +640,32 @@ static int on_parked(struct shim_record *record, void *data)
 	return parked->parkee != NULL;
 }
 
+#ifdef PLANFIX_MIXMONITOR_MESSAGES
+static int on_recording(struct shim_record *record, void *data)
+{
+	const struct ast_channel_blob *blob = data;
+
+	record->event = SHIM_RECORDING;
+	fill_snapshot(&record->channel, blob->snapshot);
+	return blob->snapshot != NULL;
+}
+
+/* The first releases of 16 and 17 have no such message, and one that was built with newer headers may run there. */
+static struct stasis_message_type *recording_type(void)
+{
+	return ast_channel_mixmonitor_start_type ? ast_channel_mixmonitor_start_type() : NULL;
+}
+#endif
+
+int shim_stasis_tells_of_recordings(void)
+{
+#ifdef PLANFIX_MIXMONITOR_MESSAGES
+	return ast_channel_mixmonitor_start_type != NULL;
+#else
+	return 0;
+#endif
+}
+
 static int on_variable(struct shim_record *record, void *data)
 {
 	const struct ast_channel_blob *blob = data;
@@ -490,6 +697,9 @@ static const struct {
 	{ "ast_attended_transfer_type", ast_attended_transfer_type, on_attended_transfer },
 	{ "ast_call_pickup_type", ast_call_pickup_type, on_pickup },
 	{ "ast_parked_call_type", ast_parked_call_type, on_parked },
+#ifdef PLANFIX_MIXMONITOR_MESSAGES
+	{ "ast_channel_mixmonitor_start_type", recording_type, on_recording },
+#endif
 	{ "ast_channel_varset_type", ast_channel_varset_type, on_variable },
 };
 
@@ -695,6 +905,75 @@ const char *shim_stasis_declined(const struct shim_subscription *self, size_t in
 		}
 	}
 	return NULL;
+}
+
+struct shim_audio {
+	struct ast_filestream *stream;
+	struct ast_format *linear;
+	/* From what the file holds, while that is not linear. */
+	struct ast_trans_pvt *path;
+};
+
+struct shim_audio *shim_audio_open(const char *name, const char *extension)
+{
+	struct shim_audio *audio = ast_calloc(1, sizeof(*audio));
+
+	if (!audio) {
+		return NULL;
+	}
+	audio->stream = ast_readfile(name, extension, NULL, O_RDONLY, 0, 0);
+	if (!audio->stream) {
+		ast_free(audio);
+		return NULL;
+	}
+	audio->linear = ast_format_cache_get_slin_by_rate(ast_ratestream(audio->stream));
+	return audio;
+}
+
+int shim_audio_rate(struct shim_audio *audio)
+{
+	return ast_format_get_sample_rate(audio->linear);
+}
+
+int shim_audio_read(struct shim_audio *audio, char *samples, size_t size)
+{
+	struct ast_frame *frame = ast_readframe(audio->stream);
+	struct ast_frame *linear;
+	int length = 0;
+
+	if (!frame) {
+		return 0;
+	}
+	if (frame->frametype != AST_FRAME_VOICE) {
+		ast_frfree(frame);
+		return -1;
+	}
+	if (ast_format_cmp(frame->subclass.format, audio->linear) == AST_FORMAT_CMP_EQUAL) {
+		linear = frame;
+	} else {
+		if (!audio->path) {
+			audio->path = ast_translator_build_path(audio->linear, frame->subclass.format);
+		}
+		linear = audio->path ? ast_translate(audio->path, frame, 0) : NULL;
+	}
+	if (linear && linear->datalen >= 0 && (size_t) linear->datalen <= size) {
+		memcpy(samples, linear->data.ptr, linear->datalen);
+		length = linear->datalen;
+	}
+	if (linear && linear != frame) {
+		ast_frfree(linear);
+	}
+	ast_frfree(frame);
+	return length ? length : -1;
+}
+
+void shim_audio_close(struct shim_audio *audio)
+{
+	if (audio->path) {
+		ast_translator_free_path(audio->path);
+	}
+	ast_closestream(audio->stream);
+	ast_free(audio);
 }
 
 int shim_thread_start(pthread_t *thread, void *(*start)(void *), void *data, size_t stack, const char *name)

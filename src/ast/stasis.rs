@@ -56,7 +56,6 @@ pub enum Event<'a> {
     /// Something that a [`Snapshot`] tells is not as it was.
     ChannelChanged {
         channel: Snapshot<'a>,
-        before: Snapshot<'a>,
         changes: Changes,
     },
     /// The channel's end. No other record names it as its channel after this.
@@ -139,6 +138,10 @@ pub enum Event<'a> {
         parker_dial_string: &'a [u8],
         lot: &'a [u8],
         space: u32,
+    },
+    /// MixMonitor() began to record the channel, and says in a variable of the channel where to.
+    Recording {
+        channel: Snapshot<'a>,
     },
     /// Only after [`Subscription::accept_variables`]; global variables are left out.
     VariableSet {
@@ -300,11 +303,6 @@ impl Changes {
         /// The hangup's cause or source.
         hangup = SHIM_CHANGED_HANGUP;
     }
-
-    /// Nothing else than one step in the dialplan.
-    pub fn application_only(self) -> bool {
-        self.0 == sys::SHIM_CHANGED_APPLICATION
-    }
 }
 
 /// A channel at one moment.
@@ -437,7 +435,6 @@ impl<'a> Record<'a> {
             sys::SHIM_CHANNEL_CREATED => Event::ChannelCreated { channel },
             sys::SHIM_CHANNEL_CHANGED => Event::ChannelChanged {
                 channel,
-                before: peer,
                 changes: Changes(raw.changes),
             },
             sys::SHIM_CHANNEL_GONE => Event::ChannelGone { channel },
@@ -495,6 +492,7 @@ impl<'a> Record<'a> {
                 lot: told(1),
                 space: raw.number,
             },
+            sys::SHIM_RECORDING => Event::Recording { channel },
             sys::SHIM_VARIABLE_SET => Event::VariableSet {
                 channel,
                 name: told(0),
@@ -561,6 +559,12 @@ impl Subscription {
         }
         Ok(subscription)
     }
+}
+
+/// Whether this Asterisk tells of [`Event::Recording`].
+pub fn tells_of_recordings() -> bool {
+    // SAFETY: it looks at a symbol.
+    unsafe { sys::shim_stasis_tells_of_recordings() != 0 }
 }
 
 impl Subscription {

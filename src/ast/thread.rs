@@ -1,5 +1,8 @@
-//! Threads of ours, made by Asterisk: `core show threads` lists them, its priority applies to them, and
-//! unlike `std::thread` they leave nothing on the thread that makes them.
+//! Threads of ours, made by Asterisk: `core show threads` lists them, and unlike `std::thread` they leave nothing on
+//! the thread that makes them.
+//!
+//! Invariant: they stand behind Asterisk's own for the processor, so that a machine with too much to do is late with the
+//! CRM and not with its calls.
 
 use std::ffi::{CString, c_void};
 use std::io;
@@ -13,6 +16,9 @@ use crate::sys;
 
 /// Asterisk's own size, 496 KiB, is small for a TLS handshake. Only what is touched is memory.
 const STACK: usize = 2 << 20;
+
+/// What is added to a thread's nice value: it gets a third of what a thread of Asterisk's gets where both want all.
+const NICE: libc::c_int = 5;
 
 /// How a thread was found when it was to be joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +67,22 @@ pub struct Thread {
     ending: Arc<Ending>,
 }
 
+/// Puts this thread behind Asterisk's own. With `asterisk -p` those are at real-time priority, which a new thread inherits
+/// (main/utils.c, `ast_pthread_create_stack`) and where a nice value means nothing.
+fn stand_behind_calls() {
+    let normal = libc::sched_param { sched_priority: 0 };
+    // SAFETY: both concern the calling thread alone on Linux, and nobody needs to be allowed to ask for less. What
+    // fails leaves the priority as it was.
+    unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const normal);
+        libc::nice(NICE);
+    }
+}
+
 extern "C" fn start(data: *mut c_void) -> *mut c_void {
     // SAFETY: `spawn` made the pointer with Box::into_raw and gave it to this one thread.
     let Start { name, body, ending } = *unsafe { Box::from_raw(data.cast::<Start>()) };
+    stand_behind_calls();
     // SAFETY: this thread, and a NUL-terminated name of at most 15 bytes.
     unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) };
     let completed = guard::completes("a thread of the module", body);

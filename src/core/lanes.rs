@@ -146,6 +146,23 @@ impl Lanes {
         self.leave(callid, None);
     }
 
+    /// The parcel under way stays at the head of its lane, was not tried, and is looked at again at `due`.
+    pub fn put_off(&mut self, callid: &str, due: Millis) {
+        self.leave(callid, Some(due));
+    }
+
+    /// Puts another body into the parcel that is under way in this lane, and gives it.
+    pub fn rewrite(&mut self, callid: &str, body: String) -> Option<Arc<Parcel>> {
+        let head = self.lanes.get_mut(callid)?.waiting.front_mut()?;
+        Arc::make_mut(head).draft.body = body;
+        Some(Arc::clone(head))
+    }
+
+    /// The parcels of this call, in their order.
+    pub fn of_call(&self, callid: &str) -> impl Iterator<Item = &Arc<Parcel>> {
+        self.lanes.get(callid).into_iter().flat_map(|lane| &lane.waiting)
+    }
+
     /// Every resting lane becomes ready: the CRM is back.
     pub fn wake_all(&mut self) {
         self.wake(Millis::MAX);

@@ -417,11 +417,11 @@ mod tests {
             What::Dial {
                 phase: Phase::Begin,
                 status: "".into(),
-                caller: Some(channel.clone()),
+                caller: Some(channel.clone().into()),
                 peer: channel.clone(),
                 dial_string: secret.into(),
                 forward: secret.into(),
-                forwarded: Some(channel.clone()),
+                forwarded: Some(channel.clone().into()),
             },
             What::Variable {
                 uniqueid: "1700000000.1".into(),

@@ -8,26 +8,36 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod audio_path;
 pub mod backoff;
+pub mod contact;
 pub mod direction;
 pub mod disposition;
 pub mod draft;
 pub mod durations;
+pub mod form;
 pub mod gate;
 pub mod histogram;
 pub mod lanes;
+pub mod link;
+pub mod make_call;
 pub mod mask;
 pub mod open_card;
 pub mod pattern;
 pub mod phone;
 pub mod planfix_event;
 pub mod quantity;
+pub mod range;
+pub mod rate;
 pub mod recent;
 pub mod record;
+pub mod recording;
+pub mod refusal;
 pub mod reply;
 pub mod running;
 pub mod secret;
 pub mod settings;
+pub mod setup;
 pub mod table;
 pub mod trace;
 pub mod tracker;

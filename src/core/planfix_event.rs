@@ -37,6 +37,10 @@ pub trait Surroundings {
     fn answered_seconds(&self) -> Option<u64>;
     /// Whether there is a channel at all.
     fn exists(&self) -> bool;
+    /// Whether the channel is recorded and the recording will get a link, so that it may be promised.
+    fn is_recorded(&self) -> bool {
+        false
+    }
 }
 
 /// What to do with the call of the function.
@@ -259,7 +263,9 @@ fn judge(
         // planfix-end.php says is_recorded=1 whatever happened.
         .field(
             b"is_recorded",
-            flag(keys.is_recorded.unwrap_or(as_the_script || given(4).is_some())),
+            flag(keys.is_recorded.unwrap_or_else(|| {
+                as_the_script || given(4).is_some() || (ending.status == "Success" && around.is_recorded())
+            })),
         )
         .field(b"status", ending.status.as_bytes());
     // http_build_query() leaves out what is missing and keeps what is empty.

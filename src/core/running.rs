@@ -110,7 +110,7 @@ mod tests {
         let dial = |phase, status: &str, peer| What::Dial {
             phase,
             status: status.into(),
-            caller: Some(client(Stage::Ring)),
+            caller: Some(client(Stage::Ring).into()),
             peer,
             dial_string: "".into(),
             forward: "".into(),

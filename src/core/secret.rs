@@ -5,11 +5,16 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq as _;
+
 /// A key of the CRM or of the PBX.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
+    /// Bytes that a key may have.
+    pub const LONGEST: usize = 256;
+
     /// Wraps `text`.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
@@ -28,16 +33,24 @@ impl Secret {
         self.0.is_empty()
     }
 
-    /// Compares without telling by its duration how many leading bytes agree.
+    /// Whether `other` is the same text; never when nothing was configured. How long it takes depends neither on how much of it
+    /// agrees nor on how long the secret is.
     #[must_use]
     pub fn matches(&self, other: &[u8]) -> bool {
-        let own = self.0.as_bytes();
-        let mut difference = own.len() ^ other.len();
-        for (index, byte) in other.iter().enumerate() {
-            difference |= usize::from(byte ^ own.get(index).copied().unwrap_or(0));
-        }
-        difference == 0 && !own.is_empty()
+        let (own_length, own) = measured(self.0.as_bytes());
+        let (other_length, other) = measured(other);
+        let same = own.ct_eq(&other) & own_length.ct_eq(&other_length) & !own_length.ct_eq(&0);
+        same.into()
     }
+}
+
+/// The length, and the bytes in a field that has the same size for all.
+fn measured(text: &[u8]) -> (u64, [u8; Secret::LONGEST]) {
+    let mut field = [0; Secret::LONGEST];
+    for (place, byte) in field.iter_mut().zip(text) {
+        *place = *byte;
+    }
+    (text.len() as u64, field)
 }
 
 impl fmt::Debug for Secret {
@@ -54,12 +67,24 @@ impl fmt::Display for Secret {
 
 #[cfg(test)]
 mod tests {
-    use super::Secret;
+    use super::{Secret, measured};
 
     #[test]
     fn is_never_printed() {
         let secret = Secret::new("93d80b7404f5");
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+    }
+
+    /// What is compared has the same size whatever was sent, and goes through `subtle`, which does not branch on it.
+    #[test]
+    fn everything_is_compared_in_a_field_of_one_size() {
+        for text in [&b""[..], b"a", b"a\0", &[b'k'; 300]] {
+            let (length, field) = measured(text);
+            assert_eq!(length, text.len() as u64);
+            let kept = text.len().min(Secret::LONGEST);
+            assert_eq!(field[..kept], text[..kept]);
+            assert!(field[kept..].iter().all(|byte| *byte == 0));
+        }
     }
 
     #[test]
@@ -70,5 +95,8 @@ mod tests {
             assert!(!secret.matches(wrong), "{wrong:?}");
         }
         assert!(!Secret::new("").matches(b""));
+        let long = "k".repeat(Secret::LONGEST);
+        assert!(Secret::new(long.clone()).matches(long.as_bytes()));
+        assert!(!Secret::new(long.clone()).matches((long + "k").as_bytes()));
     }
 }

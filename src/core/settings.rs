@@ -87,6 +87,8 @@ pub enum Missed {
     Last,
     /// Everybody whose phone still rang.
     All,
+    /// Who is responsible for the client in the CRM, if that is known by then; else as [`Missed::First`].
+    Responsible,
 }
 
 impl Missed {
@@ -97,6 +99,7 @@ impl Missed {
             Self::First => "first",
             Self::Last => "last",
             Self::All => "all",
+            Self::Responsible => "responsible",
         }
     }
 }
@@ -340,16 +343,18 @@ impl Settings {
             }
         }
         if draft.enabled {
+            // Without a token Planfix's own `setup` brings both, and shows that it may by the PBX's key.
+            let set_up_later = draft.crm.token.is_empty() && !draft.crm.pbx_token.is_empty();
             for (name, missing, what) in [
                 (
                     "url",
-                    draft.crm.url.is_empty(),
+                    draft.crm.url.is_empty() && !set_up_later,
                     "the address for requests that Planfix shows, such as https://ACCOUNT.planfix.ru/tel/api",
                 ),
                 (
                     "token",
-                    draft.crm.token.is_empty(),
-                    "the authorization key that Planfix shows",
+                    draft.crm.token.is_empty() && !set_up_later,
+                    "the authorization key that Planfix shows; or set pbx_token and let Planfix bring both (setup)",
                 ),
             ] {
                 // A line with a fault of its own was named already.
@@ -376,6 +381,12 @@ impl Settings {
         }
     }
 
+    /// Planfix has to send its address and its key first.
+    #[must_use]
+    pub fn awaits_setup(&self) -> bool {
+        self.crm.url.is_empty() || self.crm.token.is_empty()
+    }
+
     /// Applies one line. `Ok(Some(_))` is a notice.
     fn set(&mut self, entry: &Entry) -> Result<Option<String>, String> {
         let (name, value) = (entry.name.as_str(), entry.value.trim());
@@ -394,8 +405,8 @@ impl Settings {
             ("planfix", "url") => {
                 self.crm.url = url(value).map_err(named)?;
             }
-            ("planfix", "token") => self.crm.token = secret(value).map_err(named)?,
-            ("planfix", "pbx_token") => self.crm.pbx_token = secret(value).map_err(named)?,
+            ("planfix", "token") => self.crm.token = key(value).map_err(named)?,
+            ("planfix", "pbx_token") => self.crm.pbx_token = key(value).map_err(named)?,
             ("planfix", "pbx_url") => value.clone_into(&mut self.crm.pbx_url),
             ("planfix", "tls_ca_file") => value.clone_into(&mut self.crm.tls_ca_file),
             ("calls", "internal") => self.calls.internal = Patterns::parse(value).map_err(named)?,
@@ -405,9 +416,10 @@ impl Settings {
                     "first" => Missed::First,
                     "last" => Missed::Last,
                     "all" => Missed::All,
+                    "responsible" => Missed::Responsible,
                     _ => {
                         return Err(named(format!(
-                            "'{value}' does not say who missed a call: expected first, last or all"
+                            "'{value}' does not say who missed a call: expected first, last, all or responsible"
                         )));
                     }
                 }
@@ -554,19 +566,20 @@ fn yes_or_no(value: &str) -> Result<bool, String> {
     }
 }
 
-fn secret(value: &str) -> Result<Secret, String> {
+/// A key of the CRM or of the PBX.
+pub(super) fn key(value: &str) -> Result<Secret, String> {
     if value.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err("the key holds a blank or a control character".to_owned());
     }
-    if value.len() > 256 {
-        return Err("the key is longer than 256 bytes".to_owned());
+    if value.len() > Secret::LONGEST {
+        return Err(format!("the key is longer than {} bytes", Secret::LONGEST));
     }
     Ok(Secret::new(value))
 }
 
 /// Planfix takes HTTPS alone (section 1); without TLS the token would travel readable. A sandbox on this machine may
 /// do without.
-fn url(value: &str) -> Result<String, String> {
+pub(super) fn url(value: &str) -> Result<String, String> {
     if value.is_empty() {
         return Ok(String::new());
     }
@@ -648,6 +661,22 @@ mod tests {
         let problems = read(text).settings.unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");
         problems[0].to_string()
+    }
+
+    #[test]
+    fn without_a_token_planfix_may_bring_it_if_it_can_show_a_key() {
+        let waiting = read("[planfix]\npbx_token=key\n").settings.unwrap();
+        assert!(waiting.awaits_setup());
+        assert!(
+            !read("[planfix]\nurl=https://a/tel/api\ntoken=t\n")
+                .settings
+                .unwrap()
+                .awaits_setup()
+        );
+        let problems = read("[planfix]\nurl=https://a/tel/api\n").settings.unwrap_err();
+        assert!(problems[0].text.contains("'token' is missing") && problems[0].text.contains("pbx_token"));
+        let problems = read("[planfix]\ntoken=t\npbx_token=key\n").settings.unwrap_err();
+        assert!(problems[0].text.contains("'url' is missing"), "{problems:?}");
     }
 
     #[test]
@@ -769,7 +798,7 @@ mod tests {
             ),
             (
                 "[calls]\nmissed=none",
-                "planfix.conf:5: 'missed': 'none' does not say who missed a call: expected first, last or all",
+                "planfix.conf:5: 'missed': 'none' does not say who missed a call: expected first, last, all or responsible",
             ),
             (
                 "[calls]\nnobody=101,102",

@@ -280,6 +280,8 @@ impl Player {
         for output in self.tracker.take() {
             match output {
                 Output::Tell(drafts) => self.requests.extend(drafts.into_iter().map(|draft| (at, draft))),
+                // What came of it stands in the trace.
+                Output::Inbound { .. } | Output::Recording(_) => {}
                 Output::Ended {
                     linkedid,
                     channels,
@@ -378,7 +380,7 @@ mod tests {
         let dial = |phase, status: &str, stage| What::Dial {
             phase,
             status: status.into(),
-            caller: Some(client(Stage::Ring)),
+            caller: Some(client(Stage::Ring).into()),
             peer: phone(stage),
             dial_string: "101".into(),
             forward: "".into(),

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no text made here holds a key, nor Planfix's idea of one.
 
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -94,7 +95,7 @@ impl Item {
 /// How long all the checks may take at most.
 #[must_use]
 pub fn longest(delivery: &settings::Delivery) -> Duration {
-    delivery.connect_timeout * 4 + delivery.response_timeout * 3 + Duration::from_secs(5)
+    delivery.connect_timeout * 7 + delivery.response_timeout * 4 + Duration::from_secs(5)
 }
 
 /// Name, connection, TLS and both keys.
@@ -232,22 +233,67 @@ fn key(settings: &Settings, pong: &Pong) -> Item {
     }
 }
 
+/// Whether the module answers there: requests from Planfix come this way.
+#[must_use]
+pub fn check_door(server: SocketAddr, path: &str) -> Item {
+    let name = "Click-to-call";
+    match knock(server, path) {
+        Ok(head) if head.starts_with("HTTP/1.1 204 ") && head.contains("\r\nAllow: OPTIONS, POST\r\n") => {
+            Item::pass(name, &format!("http://{server}{path} answers"))
+        }
+        Ok(head) => Item::fail(
+            name,
+            &format!(
+                "http://{server}{path} answers '{}'",
+                head.lines().next().unwrap_or_default()
+            ),
+            "look whether another program has this port, or whether http.conf was changed since 'module reload http'",
+        ),
+        Err(error) => Item::fail(
+            name,
+            &format!("http://{server}{path}: {error}"),
+            "run 'http show status', and 'module reload http' if http.conf was changed",
+        ),
+    }
+}
+
+/// Asks what may be asked there; the answer up to its body.
+fn knock(server: SocketAddr, path: &str) -> std::io::Result<String> {
+    let limit = Duration::from_secs(3);
+    let mut stream = TcpStream::connect_timeout(&server, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    let request = format!("OPTIONS {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut head = Vec::new();
+    stream.take(2_048).read_to_end(&mut head)?;
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
 /// The PBX's address, as Planfix has it.
 fn address(settings: &Settings, pong: &Pong) -> Item {
     let name = "Address of the PBX";
     let own = settings.crm.pbx_url.trim_end_matches('/');
+    let theirs = pong.pbx_url.trim().trim_end_matches('/');
+    if !theirs.is_empty() && !theirs.ends_with("/planfix/api") {
+        return Item::fail(
+            name,
+            "the one that was entered in Planfix does not end in /planfix/api, so its requests do not reach the module",
+            "enter https://NAME-OF-THE-PBX/planfix/api in Planfix («Адрес АТС»), with http.conf's prefix where there is one",
+        );
+    }
     if pong.pbx_url.trim().is_empty() {
         Item::fail(
             name,
             "none was entered in Planfix, which may then not accept events",
-            "enter the PBX's address in Planfix («Адрес АТС»)",
+            "enter the PBX's address in Planfix («Адрес АТС»): https://NAME-OF-THE-PBX/planfix/api",
         )
     } else if own.is_empty() {
         Item::pass(
             name,
-            "one was entered in Planfix; set pbx_url in planfix.conf to have it compared",
+            "one that ends in /planfix/api was entered in Planfix; set pbx_url in planfix.conf to have it compared",
         )
-    } else if own == pong.pbx_url.trim().trim_end_matches('/') {
+    } else if own == theirs {
         Item::pass(name, "pbx_url is what was entered in Planfix")
     } else {
         Item::fail(

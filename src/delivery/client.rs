@@ -140,6 +140,15 @@ impl Client {
         self.send("cmd=ping")?.pong(SystemTime::now())
     }
 
+    /// Asks for the address alone, without a key, and tells the answer's status.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn status(&self) -> Result<u16, Trouble> {
+        let answer = self.agent.get(&self.url).call().map_err(trouble)?;
+        Ok(answer.status().as_u16())
+    }
+
     /// Breaks off every request and refuses new ones.
     pub fn shutdown(&self) {
         self.agent.clone().shutdown();

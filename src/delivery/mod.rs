@@ -13,11 +13,17 @@ pub mod client;
 mod clients;
 pub mod clock;
 mod connection;
+pub mod contacts;
 pub mod dispatcher;
+pub mod link_keys;
+pub mod links;
 pub mod names;
 pub mod player;
 pub mod question;
 pub mod recorder;
+pub mod recordings;
+pub mod served_file;
+pub mod setup_file;
 pub mod spool;
 pub mod status;
 pub mod story;
@@ -43,6 +49,7 @@ use self::story::Story;
 use self::threads::{Thread, Threads};
 use crate::core::draft::Draft;
 use crate::core::gate::Millis;
+use crate::core::recording::News;
 use crate::core::settings;
 
 /// Calls of the function that may wait for the dispatcher. At 20 events a second and a disk that does not answer at all
@@ -63,6 +70,8 @@ pub struct Surroundings {
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) drafts: Vec<Draft>,
+    /// What became known of a call's recordings before these.
+    pub(crate) news: Option<News>,
     pub(crate) wall: u64,
     pub(crate) steady: Millis,
 }
@@ -191,6 +200,7 @@ impl Delivery {
         } else {
             let accepted = Accepted {
                 drafts,
+                news: None,
                 wall: self.clock.wall(),
                 steady: self.clock.steady(),
             };
@@ -202,6 +212,29 @@ impl Delivery {
         };
         self.shared.refused.fetch_add(1, Ordering::Relaxed);
         Err(refusal)
+    }
+
+    /// Takes what became known of a call's recordings, in order with the requests that are submitted. Never waits.
+    ///
+    /// # Errors
+    /// Why it was not accepted; it may be offered again.
+    pub fn submit_recording(&self, news: News) -> Result<(), Refusal> {
+        let accepted = Accepted {
+            drafts: Vec::new(),
+            news: Some(news),
+            wall: self.clock.wall(),
+            steady: self.clock.steady(),
+        };
+        self.inbox.try_send(accepted).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::Stalled,
+            TrySendError::Disconnected(_) => Refusal::Stopped,
+        })
+    }
+
+    /// How recordings are treated from now on; `None`: they are left alone. Never waits.
+    pub fn treat_recordings(&self, setup: Option<recordings::Setup>) {
+        // It cannot fail while the dispatcher lives, and without it there is nothing to treat.
+        let _ = self.control.send(Control::Recordings(setup.map(Arc::new)));
     }
 
     /// Tells the ends of all calls whose cards were shown before this moment and not closed, as soon as the spool is open: the

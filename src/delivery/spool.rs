@@ -22,19 +22,20 @@ use std::{fmt, io};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
 mod open_cards;
+mod recordings;
 mod stories;
 
 use crate::core::draft::{Draft, Kind};
 use crate::core::lanes::Parcel;
 use crate::core::open_card::CardChange;
 
-const SCHEMA_VERSION: i32 = 2;
+const SCHEMA_VERSION: i32 = 3;
 /// Events are numbered from 1 on and never get here.
 const MOST_EVENTS: i64 = 1 << 53;
 
 /// The schema, statement by statement, in the order in which the versions added them: [`Spool::open`] also compares a file's
 /// own schema with it.
-const SCHEMA: [&str; 10] = [
+const SCHEMA: [&str; 13] = [
     "CREATE TABLE event (id INTEGER PRIMARY KEY, callid TEXT NOT NULL, kind TEXT NOT NULL, ext TEXT NOT NULL, body TEXT NOT NULL, accepted INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, reason TEXT, settled INTEGER)",
     "CREATE INDEX event_pending ON event (id) WHERE state = 0",
     "CREATE INDEX event_call ON event (callid, id)",
@@ -45,10 +46,13 @@ const SCHEMA: [&str; 10] = [
     "CREATE INDEX story_ended ON story (ended)",
     "CREATE TABLE story_channel (channel TEXT NOT NULL, story INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (channel, story)) WITHOUT ROWID",
     "CREATE INDEX story_channel_story ON story_channel (story)",
+    "CREATE TABLE recording (id INTEGER PRIMARY KEY, callid TEXT NOT NULL, said TEXT NOT NULL, at INTEGER NOT NULL, state INTEGER NOT NULL, tries INTEGER NOT NULL, reason TEXT NOT NULL, path TEXT NOT NULL, length INTEGER NOT NULL, told INTEGER NOT NULL)",
+    "CREATE INDEX recording_untold ON recording (id) WHERE told = 0",
+    "CREATE INDEX recording_told ON recording (at) WHERE told = 1",
 ];
 
 /// How many of these statements each version had, the first one first.
-const STATEMENTS: [usize; SCHEMA_VERSION as usize] = [5, SCHEMA.len()];
+const STATEMENTS: [usize; SCHEMA_VERSION as usize] = [5, 10, SCHEMA.len()];
 
 const COLUMNS: &str = "id, callid, kind, ext, body, accepted, attempts";
 
@@ -505,6 +509,7 @@ impl Spool {
             .collect();
         let count = if self.commit(&changes).is_ok() { count } else { 0 };
         self.rescue_open_cards(&old);
+        self.rescue_recordings(&old);
         count
     }
 

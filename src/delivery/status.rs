@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::core::gate::{Condition, Millis};
+use crate::core::recording::queue::Counts;
 
 /// How much room the spool has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,19 @@ impl From<u8> for Room {
             _ => Self::Full,
         }
     }
+}
+
+/// How recordings stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recordings {
+    /// What waits.
+    pub counts: Counts,
+    /// Done since the module was loaded.
+    pub converted: u64,
+    /// Those that never will be.
+    pub refused: u64,
+    /// Why links cannot be made; empty when they can.
+    pub no_link: String,
 }
 
 /// A snapshot. Moments are on the clock that never goes back unless they say otherwise; `now` and `wall` are when it
@@ -83,6 +97,8 @@ pub struct Status {
     pub room: Room,
     /// Why the spool cannot be written; empty when it can.
     pub spool_trouble: String,
+    /// How recordings stand; `None` when they are left alone.
+    pub recordings: Option<Recordings>,
     /// The slowest group commit so far: until the events survive the end of the process.
     pub slowest_commit: Duration,
     /// The slowest confirmation by the disk so far: until they survive a power cut.
@@ -118,6 +134,7 @@ impl Default for Status {
             spool_limit: 0,
             room: Room::Ample,
             spool_trouble: String::new(),
+            recordings: None,
             slowest_commit: Duration::ZERO,
             slowest_sync: Duration::ZERO,
         }

@@ -8,20 +8,25 @@
 //!   submit, a file or anything of Asterisk's that waits.
 
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
-use super::call_event;
 use super::follow::copy;
+use super::recordings::{Take, Takes};
 use super::threads::AsteriskThreads;
-use crate::ast::stasis::running_channels;
+use super::{call_event, contacts, recordings, state};
+use crate::ast::channel::name_caller;
+use crate::ast::stasis::{running_channels, tells_of_recordings};
+use crate::core::contact::Contact;
 use crate::core::draft::Draft;
 use crate::core::durations::Micros;
 use crate::core::record::{Record, What};
-use crate::core::settings;
+use crate::core::recording::News;
+use crate::core::settings::{self, Missed};
 use crate::core::tracker::{Output, Tracker};
 use crate::delivery::question::{Answer, Question};
 use crate::delivery::recorder::Recorder;
@@ -47,6 +52,8 @@ const MOST_WAITING: usize = 20_000;
 enum Item {
     Record(Box<Record>),
     Configure(Arc<settings::Calls>),
+    /// The CRM has said something of whoever calls with this number.
+    Contact(Box<str>, Contact),
     /// A recording begins, or ends; and somebody waits for that.
     Recorder(Option<Arc<Recorder>>, Sender<()>),
     Stop,
@@ -64,6 +71,8 @@ struct Shared {
     variables: RwLock<Vec<Box<[u8]>>>,
     /// Records count from now on: what came before is seen when all channels are looked at.
     listening: AtomicBool,
+    /// The channel variable that names recordings, where they are wanted.
+    recorded: RwLock<Option<CString>>,
     lost: AtomicBool,
     records: AtomicU64,
     lost_records: AtomicU64,
@@ -90,12 +99,17 @@ impl Calls {
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub(super) fn start(settings: Arc<settings::Calls>, delivery: Arc<Delivery>) -> Result<Self, String> {
+    pub(super) fn start(
+        settings: Arc<settings::Calls>,
+        recorded: Option<CString>,
+        delivery: Arc<Delivery>,
+    ) -> Result<Self, String> {
         let (queue, items) = bounded(QUEUE);
         let shared = Arc::new(Shared {
             tracker: Mutex::default(),
             variables: RwLock::new(variables(&settings)),
             listening: AtomicBool::new(false),
+            recorded: RwLock::new(recorded),
             lost: AtomicBool::new(false),
             records: AtomicU64::new(0),
             lost_records: AtomicU64::new(0),
@@ -108,6 +122,7 @@ impl Calls {
             settings: Arc::clone(&settings),
             recorder: None,
             waiting: VecDeque::new(),
+            takes: Takes::default(),
             ticked: Instant::now(),
             shared: Arc::clone(&shared),
         };
@@ -126,6 +141,9 @@ impl Calls {
         if !self.shared.listening.load(Ordering::Acquire) {
             return;
         }
+        if recordings::is_one(&record) && self.shared.recorded().is_none() {
+            return;
+        }
         match self.queue.try_send(Item::Record(Box::new(record))) {
             Ok(()) => {
                 self.shared.records.fetch_add(1, Ordering::Relaxed);
@@ -137,6 +155,11 @@ impl Calls {
         }
     }
 
+    /// The CRM's answer about whoever calls with this number. Never waits: without room it is as if it came too late.
+    pub(super) fn knows(&self, number: &str, contact: &Contact) {
+        let _ = self.queue.try_send(Item::Contact(number.into(), contact.clone()));
+    }
+
     /// Whether the tracker wants to know of this channel variable.
     pub(super) fn wants(&self, variable: &[u8]) -> bool {
         let variables = self
@@ -145,6 +168,25 @@ impl Calls {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         variables.iter().any(|wanted| **wanted == *variable)
+    }
+
+    /// Whether this channel variable tells that something is recorded, because this Asterisk has no message for it.
+    pub(super) fn is_told_of_recordings_by(&self, variable: &[u8]) -> bool {
+        !tells_of_recordings()
+            && self
+                .shared
+                .recorded()
+                .as_ref()
+                .is_some_and(|name| name.to_bytes() == variable)
+    }
+
+    /// The channel variable that names recordings from now on; `None`: recordings are left alone.
+    pub(super) fn record_by(&self, variable: Option<CString>) {
+        *self
+            .shared
+            .recorded
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = variable;
     }
 
     /// The tracker, for a look.
@@ -232,6 +274,10 @@ impl Shared {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn recorded(&self) -> RwLockReadGuard<'_, Option<CString>> {
+        self.recorded.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tracker(&self) -> MutexGuard<'_, Tracker> {
         self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,13 +289,20 @@ fn variables(settings: &settings::Calls) -> Vec<Box<[u8]>> {
         .collect()
 }
 
+/// What the delivery has not accepted yet.
+enum Waiting {
+    Told(Vec<Draft>),
+    Recording(News),
+}
+
 /// What runs on the thread.
 struct Follower {
     items: Receiver<Item>,
     delivery: Arc<Delivery>,
     settings: Arc<settings::Calls>,
     recorder: Option<Arc<Recorder>>,
-    waiting: VecDeque<Vec<Draft>>,
+    waiting: VecDeque<Waiting>,
+    takes: Takes,
     ticked: Instant,
     shared: Arc<Shared>,
 }
@@ -307,10 +360,19 @@ impl Follower {
             let mut tracker = shared.tracker();
             let mut item = Some(item);
             let mut begins = None;
+            let mut known = Vec::new();
+            let mut recorded = None;
+            let mut named = Vec::new();
             for _ in 0..PORTION {
                 match item.take().or_else(|| self.items.try_recv().ok()) {
+                    // Looking at a channel takes Asterisk's locks, so not under ours.
+                    Some(Item::Record(record)) if recordings::is_one(&record) => {
+                        recorded = Some(*record);
+                        break;
+                    }
                     Some(Item::Record(record)) => {
                         tracker.record(&record);
+                        named.extend(self.takes.follow(&record));
                         if let Some(recorder) = &self.recorder {
                             recorder.offer(record);
                         }
@@ -319,6 +381,7 @@ impl Follower {
                         self.reads(&settings);
                         tracker.configure(settings);
                     }
+                    Some(Item::Contact(number, contact)) => known.push((number, contact)),
                     // Looking at all channels takes Asterisk's locks, so not under ours.
                     Some(Item::Recorder(Some(recorder), done)) => begins = Some((recorder, done)),
                     Some(Item::Recorder(None, done)) => {
@@ -333,6 +396,13 @@ impl Follower {
                 }
             }
             drop(tracker);
+            if let Some(record) = recorded {
+                self.is_recorded(record);
+            }
+            named.iter().for_each(Take::name_in_cdr);
+            for (number, contact) in known {
+                self.knows(&number, &contact);
+            }
             self.tick();
             if let Some((recorder, done)) = begins {
                 self.begin(recorder);
@@ -377,6 +447,12 @@ impl Follower {
             what: What::Lost,
         }];
         records.extend(all_channels());
+        let variable = self.shared.recorded().clone();
+        let recorded: Vec<Record> = variable
+            .iter()
+            .flat_map(|variable| recordings::of_running(&records, variable))
+            .collect();
+        records.extend(recorded);
         let mut tracker = self.shared.tracker();
         for record in &records {
             tracker.record(record);
@@ -389,12 +465,65 @@ impl Follower {
         }
     }
 
+    /// A channel is recorded: the record gets its path from the channel.
+    fn is_recorded(&mut self, record: Record) {
+        let variable = self.shared.recorded().clone();
+        let Some((record, take)) = variable.and_then(|variable| recordings::with_path(record, &variable))
+        else {
+            return;
+        };
+        take.name_in_cdr();
+        self.takes.add(take);
+        self.shared.tracker().record(&record);
+        if let Some(recorder) = &self.recorder {
+            recorder.offer(Box::new(record));
+        }
+    }
+
+    /// The CRM knows who calls with this number, and who is responsible for him.
+    fn knows(&mut self, number: &str, contact: &Contact) {
+        let responsible = contact
+            .responsible(&self.settings.internal)
+            .filter(|_| self.settings.missed == Missed::Responsible);
+        if let Some(responsible) = responsible {
+            let record = Record {
+                time: now(),
+                what: What::Contact {
+                    phone: number.into(),
+                    responsible: responsible.into(),
+                },
+            };
+            self.shared.tracker().record(&record);
+            if let Some(recorder) = &self.recorder {
+                recorder.offer(Box::new(record));
+            }
+        }
+        let settings = state::current().and_then(|state| state.settings.clone());
+        if contact.name().is_empty() || !settings.is_some_and(|settings| settings.contact.set_name) {
+            return;
+        }
+        // Finding a channel takes Asterisk's locks, so not under ours.
+        let callers: Vec<_> = self.shared.tracker().callers(number).cloned().collect();
+        for uniqueid in callers {
+            if let (Ok(uniqueid), Ok(name)) = (CString::new(&*uniqueid), CString::new(contact.name())) {
+                name_caller(&uniqueid, &name);
+            }
+        }
+    }
+
     /// Passes on what the tracker has decided.
     fn pass_on(&mut self) {
         let output = self.shared.tracker().take();
         for output in output {
             match output {
-                Output::Tell(drafts) => self.waiting.push_back(drafts),
+                Output::Tell(drafts) => self.waiting.push_back(Waiting::Told(drafts)),
+                Output::Recording(news) => self.waiting.push_back(Waiting::Recording(news)),
+                Output::Inbound { phone } => {
+                    let contact = state::current().and_then(|state| contacts::prefetch(&state, &phone));
+                    if let Some(contact) = contact {
+                        self.knows(&phone, &contact);
+                    }
+                }
                 Output::Ended {
                     linkedid,
                     channels,
@@ -408,7 +537,17 @@ impl Follower {
                 }),
             }
         }
-        while let Some(drafts) = self.waiting.pop_front() {
+        while let Some(waiting) = self.waiting.pop_front() {
+            let drafts = match waiting {
+                Waiting::Told(drafts) => drafts,
+                Waiting::Recording(news) => match self.delivery.submit_recording(news.clone()) {
+                    Ok(()) => continue,
+                    Err(_) => {
+                        self.waiting.push_front(Waiting::Recording(news));
+                        break;
+                    }
+                },
+            };
             let Err(refusal) = self.delivery.submit(drafts.clone()) else {
                 call_event::tell(&drafts);
                 continue;
@@ -419,11 +558,14 @@ impl Follower {
                 self.shared.tracker().refused(&drafts);
                 continue;
             }
-            self.waiting.push_front(drafts);
+            self.waiting.push_front(Waiting::Told(drafts));
             break;
         }
         while self.waiting.len() > MOST_WAITING {
-            let lost = self.waiting.pop_front().map_or(0, |drafts| drafts.len());
+            let lost = match self.waiting.pop_front() {
+                Some(Waiting::Told(drafts)) => drafts.len(),
+                Some(Waiting::Recording(_)) | None => 0,
+            };
             let before = self
                 .shared
                 .lost_requests

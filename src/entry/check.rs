@@ -4,12 +4,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use super::check_http;
+use super::links;
 use super::state::State;
 use super::threads::AsteriskThreads;
-use crate::ast::{config, paths};
-use crate::core::settings::Settings;
+use crate::ast::paths;
+use crate::core::settings::{Convert, Settings};
 use crate::delivery::Delivery;
 use crate::delivery::checks::{Item, check_crm, check_spool, longest};
+use crate::delivery::links::Links;
+use crate::delivery::recordings::program;
 use crate::delivery::threads::Threads;
 
 /// Runs every check. The network is asked on a thread of its own; whoever waits here waits for a bounded time.
@@ -17,10 +21,19 @@ pub(super) fn run(state: &State) -> Vec<Item> {
     let mut items = vec![configuration(state)];
     items.push(permissions());
     match (&state.settings, &state.delivery) {
-        (Some(settings), Some(delivery)) => items.extend(in_background(settings, delivery)),
+        (Some(settings), Some(delivery)) => items.extend(in_background(settings, delivery, links::of(state))),
+        (Some(settings), None) if settings.enabled && settings.awaits_setup() => items.push(Item::fail(
+            "Setup",
+            "Planfix has not sent its address and its key yet, so nothing is reported",
+            "enter the PBX's address (…/planfix/api) and pbx_token in Planfix («Адрес АТС», «Ключ авторизации АТС») and \
+             switch the integration on; or set url and token in planfix.conf",
+        )),
         _ => items.push(Item::skipped("Planfix, spool", "the module is disabled")),
     }
-    items.push(http_server());
+    if let Some(settings) = &state.settings {
+        items.push(encoder(settings));
+    }
+    items.extend(check_http::items(state.settings.as_deref()));
     items
 }
 
@@ -66,7 +79,7 @@ fn permissions() -> Item {
     }
 }
 
-fn in_background(settings: &Arc<Settings>, delivery: &Arc<Delivery>) -> Vec<Item> {
+fn in_background(settings: &Arc<Settings>, delivery: &Arc<Delivery>, links: Option<Links>) -> Vec<Item> {
     let (sender, receiver) = mpsc::channel();
     let (background_settings, background_delivery) = (Arc::clone(settings), Arc::clone(delivery));
     let body = Box::new(move || {
@@ -75,6 +88,9 @@ fn in_background(settings: &Arc<Settings>, delivery: &Arc<Delivery>) -> Vec<Item
         }
         for item in check_spool(&background_settings.delivery, &background_delivery) {
             let _ = sender.send(item);
+        }
+        if let Some(links) = links {
+            let _ = sender.send(links.check(&background_settings.delivery, &background_delivery));
         }
     });
     if let Err(error) = AsteriskThreads.spawn("planfix/check", body) {
@@ -102,31 +118,22 @@ fn in_background(settings: &Arc<Settings>, delivery: &Arc<Delivery>) -> Vec<Item
     }
 }
 
-/// Planfix reaches the PBX through Asterisk's own HTTP server.
-fn http_server() -> Item {
-    let name = "HTTP server";
-    let cure = "set enabled = yes in [general] of http.conf and run 'module reload http'; calls from Planfix need it";
-    let config::Loaded::Entries(entries) = config::load(c"http.conf") else {
-        return Item::fail(name, "http.conf is missing or cannot be read", cure);
-    };
-    let option = |name: &str| {
-        entries
-            .iter()
-            .rev()
-            .find(|entry| entry.section == "general" && entry.name == name)
-            .map(|entry| entry.value.as_str())
-    };
-    let on = |value: Option<&str>| {
-        value.is_some_and(|value| {
-            ["yes", "true", "y", "t", "1", "on"].contains(&value.to_ascii_lowercase().as_str())
-        })
-    };
-    if on(option("enabled")) || on(option("tlsenable")) {
-        Item::pass(
+/// Recordings become mp3 by a program that is not Asterisk's.
+fn encoder(settings: &Settings) -> Item {
+    let name = "Encoder";
+    let recordings = &settings.recordings;
+    if recordings.link.is_empty() {
+        return Item::skipped(name, "recordings are left alone: no link is set in [recordings]");
+    }
+    if recordings.convert == Convert::No {
+        return Item::skipped(name, "convert = no: recordings are linked as they are");
+    }
+    match program(&recordings.encoder) {
+        Some(path) => Item::pass(name, &path.display().to_string()),
+        None => Item::fail(
             name,
-            &format!("on, at {}", option("bindaddr").unwrap_or("every address")),
-        )
-    } else {
-        Item::fail(name, "off", cure)
+            &format!("there is no program '{}'", recordings.encoder),
+            "install it (Debian, Ubuntu: apt install lame), or name another one in [recordings]: encoder",
+        ),
     }
 }

@@ -6,9 +6,11 @@
 use std::sync::PoisonError;
 
 use super::state;
-use crate::ast::stasis::{Bridge, DialPhase, Event, Parking, Record, Snapshot, State, Subscriber, Transfer};
+use crate::ast::stasis::{
+    Bridge, Changes, DialPhase, Event, Parking, Record, Snapshot, State, Subscriber, Transfer,
+};
 use crate::core::durations::{Durations, Micros};
-use crate::core::record::{self, Channel, Phase, Stage, Text, What};
+use crate::core::record::{self, Channel, Phase, RECORDING, Stage, Text, What};
 
 pub(super) struct Follower;
 
@@ -21,11 +23,16 @@ impl Subscriber for Follower {
             note(&mut durations, &record);
         }
         let mut taken = false;
-        if let Some(calls) = &state.calls
-            && let Some(record) = copy(&record, |name| calls.wants(name))
-        {
-            calls.take(record);
-            taken = true;
+        if let Some(calls) = &state.calls {
+            if let Event::VariableSet { channel, name, .. } = record.event
+                && calls.is_told_of_recordings_by(name)
+            {
+                calls.take(recorded(&record, &channel));
+            }
+            if let Some(record) = copy(&record, |name| calls.wants(name)) {
+                calls.take(record);
+                taken = true;
+            }
         }
         let cost = record.cost();
         lasting.callbacks.note(cost);
@@ -112,7 +119,7 @@ pub(super) fn copy(record: &Record<'_>, wants: impl Fn(&[u8]) -> bool) -> Option
             changes,
             ..
         } => {
-            if changes.application_only() && !TELLING.contains(&snapshot.application()) {
+            if !tells(changes, &snapshot) {
                 return None;
             }
             What::Changed {
@@ -153,11 +160,11 @@ pub(super) fn copy(record: &Record<'_>, wants: impl Fn(&[u8]) -> bool) -> Option
                 DialPhase::End => Phase::End,
             },
             status: text(status),
-            caller: caller.as_ref().map(channel),
+            caller: caller.as_ref().map(boxed),
             peer: channel(&peer),
             dial_string: text(dial_string),
             forward: text(forward),
-            forwarded: forwarded.as_ref().map(channel),
+            forwarded: forwarded.as_ref().map(boxed),
         },
         Event::BlindTransfer {
             outcome,
@@ -169,7 +176,7 @@ pub(super) fn copy(record: &Record<'_>, wants: impl Fn(&[u8]) -> bool) -> Option
         } => What::BlindTransfer {
             success: outcome == Transfer::Success,
             transferer: channel(&transferer),
-            transferee: transferee.as_ref().map(channel),
+            transferee: transferee.as_ref().map(boxed),
             exten: text(exten),
             context: text(context),
         },
@@ -183,16 +190,16 @@ pub(super) fn copy(record: &Record<'_>, wants: impl Fn(&[u8]) -> bool) -> Option
         } => What::AttendedTransfer {
             success: outcome == Transfer::Success,
             transferer: channel(&transferer),
-            consulting: channel(&consulting),
-            transferee: transferee.as_ref().map(channel),
-            target: target.as_ref().map(channel),
+            consulting: boxed(&consulting),
+            transferee: transferee.as_ref().map(boxed),
+            target: target.as_ref().map(boxed),
         },
         Event::Pickup {
             channel: snapshot,
             target,
         } => What::Pickup {
             channel: channel(&snapshot),
-            target: channel(&target),
+            target: boxed(&target),
         },
         Event::Hold {
             channel: snapshot, ..
@@ -210,8 +217,9 @@ pub(super) fn copy(record: &Record<'_>, wants: impl Fn(&[u8]) -> bool) -> Option
         } => What::Parking {
             what: parking(what).into(),
             parkee: channel(&parkee),
-            retriever: retriever.as_ref().map(channel),
+            retriever: retriever.as_ref().map(boxed),
         },
+        Event::Recording { channel: snapshot } => return Some(recorded(record, &snapshot)),
         Event::VariableSet {
             channel: snapshot,
             name,
@@ -234,8 +242,33 @@ pub(super) fn copy(record: &Record<'_>, wants: impl Fn(&[u8]) -> bool) -> Option
     })
 }
 
+/// Whether a change is one of those that the tracker goes by. Bridges have records of their own, and what a hangup's cause
+/// is comes with the dial's and the channel's end.
+fn tells(changes: Changes, snapshot: &Snapshot<'_>) -> bool {
+    changes.state()
+        || changes.identity()
+        || changes.caller()
+        || changes.connected()
+        || changes.extension()
+        || (changes.application() && TELLING.contains(&snapshot.application()))
+}
+
+/// Where a channel is recorded to stands in a variable of it, which must not be asked for here: it has a lock. Until the thread
+/// that follows calls has asked, the channel's name stands in the path's place.
+fn recorded(record: &Record<'_>, channel: &Snapshot<'_>) -> record::Record {
+    record::Record {
+        time: micros(record.time),
+        what: What::Variable {
+            uniqueid: text(channel.uniqueid()),
+            linkedid: text(channel.linkedid()),
+            name: RECORDING.into(),
+            value: text(channel.name()),
+        },
+    }
+}
+
 fn text(bytes: &[u8]) -> Text {
-    String::from_utf8_lossy(bytes).into()
+    str::from_utf8(bytes).map_or_else(|_| Text::from_utf8_lossy(bytes), Text::new)
 }
 
 fn bridge(bridge: &Bridge<'_>) -> record::Bridge {
@@ -254,6 +287,11 @@ fn parking(what: Parking) -> &'static str {
         Parking::Failed => "failed",
         Parking::Swapped => "swapped",
     }
+}
+
+/// For the side of a record that few records have.
+fn boxed(snapshot: &Snapshot<'_>) -> Box<Channel> {
+    Box::new(channel(snapshot))
 }
 
 fn channel(snapshot: &Snapshot<'_>) -> Channel {

@@ -6,12 +6,13 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::func_call_duration::{duration, own};
-use super::{call_event, state};
+use super::{call_event, calls, contacts, recordings, state};
 use crate::ast::channel::Channel;
 use crate::ast::function::{ReadFunction, Unreadable};
 use crate::core::draft::Kind;
 use crate::core::durations::What;
 use crate::core::planfix_event::{self, Surroundings, Verdict};
+use crate::core::recording::{News, promises};
 use crate::core::settings::Mode;
 
 pub(super) struct PlanfixEvent;
@@ -33,7 +34,7 @@ fn tell(channel: Option<&Channel<'_>>, args: &[u8]) -> &'static str {
         lasting.ignored.fetch_add(1, Ordering::Relaxed);
         return "IGNORED";
     };
-    let around = Around(channel);
+    let around = Around(channel, recordings::variable(settings));
     // Our lock and the channel's are never held together: whoever calls us may hold the channel's already.
     let directions = || lasting.directions.lock().unwrap_or_else(PoisonError::into_inner);
     let verdict = planfix_event::read(args, &around, &settings.calls, &|callid| {
@@ -67,8 +68,31 @@ fn tell(channel: Option<&Channel<'_>>, args: &[u8]) -> &'static str {
             if let (Some(direction), Some(draft)) = (direction, drafts.first()) {
                 directions().note(&draft.callid, direction);
             }
+            if let Some(draft) = drafts.iter().find(|draft| promises(draft))
+                && let Some(said) = around.recording()
+            {
+                let callid = &draft.callid;
+                let recorded = News::Recorded {
+                    callid: callid.clone(),
+                    said,
+                    at: calls::now() / 1_000,
+                };
+                let over = News::Over {
+                    callid: callid.clone(),
+                };
+                // An inbox without room refuses the end of the call too, which is said below.
+                for news in [recorded, over] {
+                    let _ = delivery.submit_recording(news);
+                }
+            }
             match delivery.submit(drafts.clone()) {
                 Ok(()) => {
+                    // The dialplan is about to ring somebody, and may want to know whom.
+                    for draft in drafts.iter().filter(|draft| draft.kind == Kind::Incoming) {
+                        if let Some(number) = contacts::client(&settings.calls, &draft.field("phone")) {
+                            contacts::prefetch(&state, &number);
+                        }
+                    }
                     call_event::tell(&drafts);
                     lasting.queued.fetch_add(1, Ordering::Relaxed);
                     "QUEUED"
@@ -86,9 +110,16 @@ fn tell(channel: Option<&Channel<'_>>, args: &[u8]) -> &'static str {
 }
 
 /// The channel that the function was called on, if any. Displayed, it is a prefix for a message.
-struct Around<'a>(Option<&'a Channel<'a>>);
+///
+/// With it goes the name of the channel variable that tells where it is recorded to, if recordings get links.
+struct Around<'a>(Option<&'a Channel<'a>>, Option<CString>);
 
 impl Around<'_> {
+    /// Where the channel is recorded to.
+    fn recording(&self) -> Option<String> {
+        recordings::said(self.0?, self.1.as_ref()?)
+    }
+
     fn text(
         &self,
         read: impl FnOnce(&crate::ast::channel::Locked<'_>) -> Option<Vec<u8>>,
@@ -153,5 +184,9 @@ impl Surroundings for Around<'_> {
 
     fn exists(&self) -> bool {
         self.name().is_some()
+    }
+
+    fn is_recorded(&self) -> bool {
+        self.recording().is_some()
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use super::explain::ANSWER;
-use super::{manager_calls, report, state};
+use super::{manager_calls, manager_contact, report, state};
 use crate::ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
 use crate::ast::registration::RegistrationError;
 use crate::delivery::question::{Answer, Question};
@@ -19,6 +19,7 @@ pub(super) fn register() -> Result<Vec<ActionRegistration>, RegistrationError> {
         ActionRegistration::new::<ShowFailed>()?,
     ];
     actions.extend(manager_calls::register()?);
+    actions.extend(manager_contact::register()?);
     Ok(actions)
 }
 

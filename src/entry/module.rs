@@ -1,25 +1,31 @@
 //! load, reload and unload.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use super::calls::Calls;
 use super::follow::Follower;
 use super::func_call_duration::CallDuration;
+use super::func_planfix_contact::PlanfixContact;
 use super::func_planfix_event::PlanfixEvent;
+use super::http::Door;
 use super::state::{self, Lasting, State};
 use super::threads::AsteriskThreads;
-use super::{cli, manager};
+use super::{cli, contacts, links, manager, recordings};
 use crate::ast::cli::CommandRegistration;
 use crate::ast::function::FunctionRegistration;
+use crate::ast::http::HttpRegistration;
 use crate::ast::manager::ActionRegistration;
 use crate::ast::module::{Load, Module, Reload, Unload};
 use crate::ast::registration::RegistrationError;
-use crate::ast::stasis::Subscription;
+use crate::ast::stasis::{Subscription, tells_of_recordings};
 use crate::ast::{config, guard, module, paths};
 use crate::core::settings::{Entry, Mode, Problem, Read, Settings};
+use crate::core::setup::Setup;
 use crate::delivery::clock::SystemClock;
-use crate::delivery::{Delivery, Surroundings};
+use crate::delivery::contacts::Contacts;
+use crate::delivery::{Delivery, Surroundings, setup_file};
 
 const FILE: &str = "planfix.conf";
 
@@ -30,6 +36,8 @@ const STOP: Duration = Duration::from_millis(1_700);
 struct Registrations {
     subscription: Subscription,
     #[expect(dead_code, reason = "held for its Drop")]
+    door: HttpRegistration,
+    #[expect(dead_code, reason = "held for its Drop")]
     functions: Vec<FunctionRegistration>,
     #[expect(dead_code, reason = "held for its Drop")]
     commands: Vec<CommandRegistration>,
@@ -39,18 +47,34 @@ struct Registrations {
 
 static REGISTRATIONS: Mutex<Option<Registrations>> = Mutex::new(None);
 
+/// Held by whoever puts another state in place: the loader's thread, or that of Planfix's `setup`.
+static CHANGING: Mutex<()> = Mutex::new(());
+
+/// Why `setup` is not in force.
+pub(super) enum NotSetUp {
+    /// planfix.conf holds a token.
+    Pinned,
+    /// A sentence for the operator, without the key.
+    Fault(String),
+}
+
 /// The module.
 pub struct PlanfixModule;
 
 impl Module for PlanfixModule {
     fn load() -> Load {
-        let read = read_file();
+        let mut read = read_file();
+        let set_up = add_setup(&mut read);
         for problem in &read.notices {
             log::warn!("{problem}");
         }
         let lasting = Arc::new(Lasting::new());
+        lasting.set_up.store(set_up, Ordering::Relaxed);
         let state = match read.settings {
-            Ok(settings) => begin(Arc::new(settings), lasting),
+            Ok(settings) => {
+                links::prepare(&settings, &lasting);
+                begin(Arc::new(settings), lasting)
+            }
             Err(problems) => disabled(None, problems, lasting),
         };
         if !state.problems.is_empty() {
@@ -59,6 +83,12 @@ impl Module for PlanfixModule {
             }
             log::error!(
                 "The module is loaded but disabled; mend the above and run 'module reload res_planfix.so'"
+            );
+        }
+        if state.settings.as_deref().is_some_and(is_waiting) {
+            log::warn!(
+                "{FILE}: 'token' is not set: nothing is reported until Planfix sends its address and its key (setup); switch the \
+                 integration on there"
             );
         }
         state::exchange(Some(Arc::new(state)));
@@ -77,19 +107,25 @@ impl Module for PlanfixModule {
     }
 
     fn reload() -> Reload {
+        let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(old) = state::current() else {
             return Reload::Failed;
         };
-        let read = read_file();
+        let mut read = read_file();
+        let set_up = add_setup(&mut read);
         for problem in &read.notices {
             log::warn!("{problem}");
         }
-        let outcome = match read.settings {
-            Ok(settings) => change(&old, Arc::new(settings)),
-            Err(problems) => Err(problems),
-        };
+        let outcome = read.settings.and_then(|settings| {
+            // What is reported goes on being reported until somebody says otherwise.
+            if is_waiting(&settings) && old.delivery.is_some() {
+                return Err(token_lost());
+            }
+            take_over(&old, Arc::new(settings))
+        });
         match outcome {
             Ok(state) => {
+                state.lasting.set_up.store(set_up, Ordering::Relaxed);
                 state::exchange(Some(Arc::new(state)));
                 accept_variables();
                 log::info!("{FILE} was read again");
@@ -112,6 +148,7 @@ impl Module for PlanfixModule {
                     problems,
                     delivery: old.delivery.clone(),
                     calls: old.calls.clone(),
+                    contacts: old.contacts.clone(),
                     lasting: Arc::clone(&old.lasting),
                 };
                 state::exchange(Some(Arc::new(state)));
@@ -128,6 +165,16 @@ impl Module for PlanfixModule {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
+        // Then what HTTP threads wait for.
+        if let Some(state) = state::current()
+            && !state.lasting.api.errands.end(STOP / 10)
+        {
+            log::warn!("Planfix's setup still waits for the disk and is left behind");
+        }
+        // A channel may wait for the CRM in PLANFIX_CONTACT.
+        if let Some(contacts) = state::current().and_then(|state| state.contacts.clone()) {
+            contacts.close();
+        }
         if !guard::drained(Duration::from_millis(200)) {
             log::warn!("A callback still runs while the module is unloaded");
         }
@@ -136,16 +183,122 @@ impl Module for PlanfixModule {
     }
 }
 
+/// Whether these settings leave it to Planfix to send its address and its key, which it has not done yet.
+fn is_waiting(settings: &Settings) -> bool {
+    settings.enabled && settings.awaits_setup()
+}
+
+/// The fault of a file that a running module cannot go on with.
+fn token_lost() -> Vec<Problem> {
+    vec![Problem {
+        place: FILE.to_owned(),
+        text: "'token' is missing in section [planfix]: set it to the authorization key that Planfix shows; or, to have Planfix \
+               bring another one (setup), unload the module and load it again"
+            .to_owned(),
+    }]
+}
+
+/// What Planfix has sent by `setup`, where planfix.conf leaves it to that; tells whether it does.
+fn add_setup(read: &mut Read) -> bool {
+    let Ok(settings) = &mut read.settings else {
+        return false;
+    };
+    let pinned = !settings.crm.token.is_empty();
+    let folder = links::keys_folder();
+    let mut notice = |text: String| {
+        read.notices.push(Problem {
+            place: FILE.to_owned(),
+            text,
+        });
+    };
+    match setup_file::read(&folder) {
+        Ok(Some(setup)) if !pinned => {
+            setup.apply(&mut settings.crm);
+            return true;
+        }
+        Ok(Some(_)) => notice(format!(
+            "'token' is set, so what Planfix has sent by setup is not used; remove token, or {}",
+            setup_file::path(&folder).display()
+        )),
+        Err(fault) if !pinned => notice(format!(
+            "what Planfix has sent by setup cannot be used: {fault}; switch the integration off and on in Planfix"
+        )),
+        Ok(None) | Err(_) => {}
+    }
+    false
+}
+
+/// Keeps what Planfix has sent by `setup`, and puts it in force.
+pub(super) fn set_up(setup: Setup) -> Result<(), NotSetUp> {
+    let is_pinned = |state: &State| {
+        let settings = state.settings.as_ref();
+        let has_token = settings.is_some_and(|settings| !settings.crm.token.is_empty());
+        has_token && !state.lasting.set_up.load(Ordering::Relaxed)
+    };
+    let gone = || NotSetUp::Fault("the module is being unloaded".to_owned());
+    // The disk may take its time, and a reload need not wait for it.
+    if is_pinned(&*state::current().ok_or_else(gone)?) {
+        return Err(NotSetUp::Pinned);
+    }
+    setup_file::write(&links::keys_folder(), &setup).map_err(NotSetUp::Fault)?;
+    let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
+    let old = state::current().ok_or_else(gone)?;
+    let Some(settings) = old.settings.as_ref().filter(|_| !is_pinned(&old)) else {
+        return Err(NotSetUp::Pinned);
+    };
+    let mut settings = Settings::clone(settings);
+    setup.apply(&mut settings.crm);
+    let url = settings.crm.url.clone();
+    let fault = |problems: Vec<Problem>| {
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        NotSetUp::Fault(texts.join("; "))
+    };
+    let mut state = take_over(&old, Arc::new(settings)).map_err(fault)?;
+    state.problems.clone_from(&old.problems);
+    state.lasting.set_up.store(true, Ordering::Relaxed);
+    // An unload that waited in vain for this has gone on.
+    if !state::replace(&old, state) {
+        return Err(gone());
+    }
+    accept_variables();
+    log::info!("Planfix has sent its address and its key (setup): requests go to {url}");
+    Ok(())
+}
+
+/// Puts these settings in force, beside what runs.
+fn take_over(old: &State, settings: Arc<Settings>) -> Result<State, Vec<Problem>> {
+    links::prepare(&settings, &old.lasting);
+    change(old, settings)
+}
+
 fn end() {
+    // Whoever changes the state just now is done in a moment, and not waited for for ever.
+    let until = Instant::now() + STOP / 10;
+    let _changing = loop {
+        match CHANGING.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            locked => break locked,
+        }
+    };
     let Some(state) = state::exchange(None) else {
         return;
     };
+    if let Some(contacts) = &state.contacts {
+        contacts.close();
+    }
     let followed = state.calls.as_ref().is_none_or(|calls| calls.stop(STOP / 4));
     let delivered = state
         .delivery
         .as_ref()
         .is_none_or(|delivery| delivery.stop(STOP / 4 * 3));
-    if !followed || !delivered {
+    // It was called off before, so that only what the delivery has called off too can still hold it: a name.
+    let asked = state
+        .contacts
+        .as_ref()
+        .is_none_or(|contacts| contacts.join(STOP / 20));
+    if !followed || !delivered || !asked {
         log::warn!("A thread still waits for the network or the disk and is left behind; it ends by itself");
     }
 }
@@ -153,9 +306,11 @@ fn end() {
 fn register() -> Result<Registrations, RegistrationError> {
     Ok(Registrations {
         subscription: Subscription::channels_and_bridges::<Follower>()?,
+        door: HttpRegistration::handler::<Door>()?,
         functions: vec![
             FunctionRegistration::read::<PlanfixEvent>()?,
             FunctionRegistration::read::<CallDuration>()?,
+            FunctionRegistration::read::<PlanfixContact>()?,
         ],
         commands: cli::register()?,
         actions: manager::register()?,
@@ -166,7 +321,10 @@ fn register() -> Result<Registrations, RegistrationError> {
 fn accept_variables() {
     let wanted = state::current().is_some_and(|state| {
         let settings = state.settings.as_ref();
-        state.calls.is_some() && settings.is_some_and(|settings| !settings.calls.data.is_empty())
+        let recorded =
+            |settings: &Settings| !tells_of_recordings() && recordings::variable(settings).is_some();
+        state.calls.is_some()
+            && settings.is_some_and(|settings| !settings.calls.data.is_empty() || recorded(settings))
     });
     let registrations = REGISTRATIONS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(registrations) = registrations.as_ref().filter(|_| wanted) {
@@ -210,12 +368,13 @@ fn read_file() -> Read {
 
 /// A state with these settings and a delivery of its own.
 fn begin(settings: Arc<Settings>, lasting: Arc<Lasting>) -> State {
-    if !settings.enabled {
+    if !settings.enabled || settings.awaits_setup() {
         return State {
             settings: Some(settings),
             problems: Vec::new(),
             delivery: None,
             calls: None,
+            contacts: None,
             lasting,
         };
     }
@@ -225,13 +384,18 @@ fn begin(settings: Arc<Settings>, lasting: Arc<Lasting>) -> State {
         clock: Arc::new(SystemClock::new()),
     };
     let started = Delivery::start(&settings.crm, &settings.delivery, around).map(Arc::new);
-    let followed = started.and_then(|delivery| Ok((follow(&settings, &delivery)?, delivery)));
+    let followed = started.and_then(|delivery| {
+        delivery.treat_recordings(recordings::setup(&settings, &lasting));
+        let contacts = ask(&settings, &delivery)?;
+        Ok((follow(&settings, &delivery)?, contacts, delivery))
+    });
     match followed {
-        Ok((calls, delivery)) => State {
+        Ok((calls, contacts, delivery)) => State {
             settings: Some(settings),
             problems: Vec::new(),
             delivery: Some(delivery),
             calls,
+            contacts: Some(contacts),
             lasting,
         },
         Err(text) => disabled(
@@ -245,11 +409,22 @@ fn begin(settings: Arc<Settings>, lasting: Arc<Lasting>) -> State {
     }
 }
 
+/// Who asks the CRM about callers.
+fn ask(settings: &Settings, delivery: &Delivery) -> Result<Arc<Contacts>, String> {
+    let clock = Arc::new(SystemClock::new());
+    let threads = Arc::new(AsteriskThreads);
+    Contacts::start(delivery, settings, threads, clock, Box::new(contacts::tell)).map(Arc::new)
+}
+
 /// The thread that follows calls, if these settings want one.
 fn follow(settings: &Settings, delivery: &Arc<Delivery>) -> Result<Option<Arc<Calls>>, String> {
     match settings.mode {
-        Mode::Auto => Calls::start(Arc::new(settings.calls.clone()), Arc::clone(delivery))
-            .map(|calls| Some(Arc::new(calls))),
+        Mode::Auto => Calls::start(
+            Arc::new(settings.calls.clone()),
+            recordings::variable(settings),
+            Arc::clone(delivery),
+        )
+        .map(|calls| Some(Arc::new(calls))),
         Mode::Dialplan => {
             delivery.close_shown_before(module::started());
             Ok(None)
@@ -263,6 +438,7 @@ fn disabled(settings: Option<Arc<Settings>>, problems: Vec<Problem>, lasting: Ar
         problems,
         delivery: None,
         calls: None,
+        contacts: None,
         lasting,
     }
 }
@@ -270,7 +446,7 @@ fn disabled(settings: Option<Arc<Settings>>, problems: Vec<Problem>, lasting: Ar
 /// Takes new settings over: the delivery goes on with them, is started, or is stopped.
 fn change(old: &State, settings: Arc<Settings>) -> Result<State, Vec<Problem>> {
     let lasting = Arc::clone(&old.lasting);
-    match (&old.delivery, settings.enabled) {
+    match (&old.delivery, settings.enabled && !settings.awaits_setup()) {
         (Some(delivery), true) => {
             let fault = |text| {
                 vec![Problem {
@@ -281,9 +457,18 @@ fn change(old: &State, settings: Arc<Settings>) -> Result<State, Vec<Problem>> {
             delivery
                 .reconfigure(&settings.crm, &settings.delivery)
                 .map_err(fault)?;
+            delivery.treat_recordings(recordings::setup(&settings, &lasting));
+            let contacts = match &old.contacts {
+                Some(contacts) => {
+                    contacts.reconfigure(delivery, &settings).map_err(fault)?;
+                    Arc::clone(contacts)
+                }
+                None => ask(&settings, delivery).map_err(fault)?,
+            };
             let calls = match (&old.calls, settings.mode) {
                 (Some(calls), Mode::Auto) => {
                     calls.configure(Arc::new(settings.calls.clone()));
+                    calls.record_by(recordings::variable(&settings));
                     Some(Arc::clone(calls))
                 }
                 (Some(calls), Mode::Dialplan) => {
@@ -297,10 +482,15 @@ fn change(old: &State, settings: Arc<Settings>) -> Result<State, Vec<Problem>> {
                 problems: Vec::new(),
                 delivery: Some(Arc::clone(delivery)),
                 calls,
+                contacts: Some(contacts),
                 lasting,
             })
         }
         (Some(delivery), false) => {
+            if let Some(contacts) = &old.contacts {
+                contacts.close();
+                contacts.join(STOP / 20);
+            }
             if let Some(calls) = &old.calls {
                 calls.stop(STOP / 4);
             }

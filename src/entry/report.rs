@@ -6,9 +6,12 @@ use super::calls::Calls;
 use super::state::{Lasting, State};
 use crate::ast::guard;
 use crate::ast::module::{BUILD_ID, COMPILED_VERSION, running};
+use crate::core::contact::book::Standing;
 use crate::core::gate::Condition;
 use crate::core::histogram::Histogram;
 use crate::core::quantity::{show_bytes, show_duration};
+use crate::delivery::contacts::Contacts;
+use crate::delivery::links::Links;
 use crate::delivery::status::{Room, Status};
 
 /// The version as the operator sees it.
@@ -37,6 +40,17 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
     ];
     if let Some(settings) = &state.settings {
         rows.push(("Planfix", "Url", settings.crm.url.clone()));
+        let by_setup = state.lasting.set_up.load(std::sync::atomic::Ordering::Relaxed);
+        let source = if by_setup {
+            "Planfix's setup"
+        } else {
+            "planfix.conf"
+        };
+        rows.push(("Key from", "KeyFrom", source.to_owned()));
+    }
+    rows.push(("Clicks", "Clicks", state.lasting.api.summary()));
+    if let Some(links) = super::links::of(state) {
+        rows.push(("Links", "Links", playing(&links, &state.lasting)));
     }
     rows.push(("Events", "Events", events(state)));
     if let Some(calls) = &state.calls {
@@ -56,7 +70,11 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
         ("Dropped", "Dropped", dropped(&status)),
         ("Workers", "Workers", workers(&status)),
         ("Spool", "Spool", spool(&status)),
+        ("Recordings", "Recordings", recordings(&status)),
     ]);
+    if let Some(contacts) = &state.contacts {
+        rows.push(("Contacts", "Contacts", asking(contacts)));
+    }
     rows
 }
 
@@ -64,6 +82,11 @@ fn mode(state: &State) -> String {
     match &state.settings {
         None => "disabled: planfix.conf has problems, see 'planfix check'".to_owned(),
         Some(settings) if !settings.enabled => "disabled: enabled = no in planfix.conf".to_owned(),
+        Some(settings) if settings.awaits_setup() => {
+            "waits for Planfix to send its address and its key (setup): switch the integration on in Planfix, or set \
+             url and token in planfix.conf"
+                .to_owned()
+        }
         Some(settings) if !state.problems.is_empty() => {
             format!(
                 "{}; planfix.conf has problems since and was not taken over, see 'planfix check'",
@@ -134,6 +157,55 @@ fn callbacks(lasting: &Lasting) -> String {
     )
 }
 
+fn playing(links: &Links, lasting: &Lasting) -> String {
+    let sent = match lasting.downloads.running() {
+        0 => String::new(),
+        running => format!("; {running} recordings are being sent"),
+    };
+    links.summary() + &sent
+}
+
+fn asking(contacts: &Contacts) -> String {
+    let (counts, standing) = (contacts.counts(), contacts.standing());
+    format!(
+        "{} asked: {} known already, {} answered in time, {} answered with something old, {} time-outs, {} errors; {} requests, {} \
+         under way, {} callers remembered; {}",
+        counts.asked,
+        counts.cached,
+        counts.answered,
+        counts.stale,
+        counts.late,
+        counts.failed,
+        counts.requests,
+        standing.under_way,
+        standing.callers,
+        self::standing(&standing)
+    )
+}
+
+/// Whether the CRM is asked about callers, as a sentence.
+pub(super) fn standing(standing: &Standing) -> String {
+    let trouble = standing
+        .trouble
+        .as_ref()
+        .map(|trouble| format!("{trouble}; {}", trouble.cure()));
+    match (&standing.rests, trouble) {
+        (None, None) => "Planfix is asked".to_owned(),
+        (None, Some(trouble)) => format!("Planfix is asked, and failed last: {trouble}"),
+        (Some(next), trouble) => {
+            let next = match next {
+                Some(0) => "tried with the next call".to_owned(),
+                Some(rest) => format!("tried again in {} s", rest.div_ceil(1_000)),
+                None => "being tried".to_owned(),
+            };
+            format!(
+                "Planfix is not asked, {next}: {}",
+                trouble.unwrap_or_else(|| "it did not answer".to_owned())
+            )
+        }
+    }
+}
+
 fn crm(status: &Status) -> String {
     let next = status
         .next_try
@@ -195,6 +267,22 @@ fn workers(status: &Status) -> String {
         String::new()
     };
     format!("{}{caught}", status.workers)
+}
+
+fn recordings(status: &Status) -> String {
+    let Some(recordings) = &status.recordings else {
+        return "left alone: no link is set in [recordings]".to_owned();
+    };
+    let counts = &recordings.counts;
+    let reason = match (counts.reason.as_str(), recordings.no_link.as_str()) {
+        ("", "") => String::new(),
+        (reason, "") | ("", reason) => format!("; {reason}"),
+        (reason, no_link) => format!("; {reason}; {no_link}"),
+    };
+    format!(
+        "{} waiting, {} converting, {} converted, {} failed, {} left as they are{reason}",
+        counts.waiting, counts.converting, recordings.converted, counts.failed, recordings.refused
+    )
 }
 
 fn spool(status: &Status) -> String {

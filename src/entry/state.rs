@@ -3,17 +3,22 @@
 //! Invariant: a callback works with the [`State`] that it took at its beginning; a reload never changes it under its
 //! hands.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::calls::Calls;
+use super::http_api::Api;
+use super::http_records::Downloads;
+use super::links;
 use crate::core::direction::Direction;
 use crate::core::durations::Durations;
 use crate::core::histogram::Histogram;
 use crate::core::recent::Recent;
 use crate::core::settings::{Problem, Settings};
 use crate::delivery::Delivery;
+use crate::delivery::contacts::Contacts;
+use crate::delivery::link_keys::LinkKeys;
 
 /// Calls whose direction is remembered: an hour of three calls a second.
 const REMEMBERED_CALLS: usize = 10_000;
@@ -28,6 +33,8 @@ pub(super) struct State {
     pub(super) delivery: Option<Arc<Delivery>>,
     /// The thread that follows calls, under `mode = auto`.
     pub(super) calls: Option<Arc<Calls>>,
+    /// Who asks the CRM about callers; `None` while the module is disabled.
+    pub(super) contacts: Option<Arc<Contacts>>,
     /// What survives a reload.
     pub(super) lasting: Arc<Lasting>,
 }
@@ -40,6 +47,14 @@ pub(super) struct Lasting {
     pub(super) callbacks: Histogram,
     /// The same of those that became records, which are fewer and cost more.
     pub(super) records: Histogram,
+    /// What links to recordings are signed with.
+    pub(super) link_keys: Arc<LinkKeys>,
+    /// Requests from outside.
+    pub(super) api: Api,
+    /// Address and key of the CRM are those that Planfix has sent by `setup`.
+    pub(super) set_up: AtomicBool,
+    /// Recordings that are being sent.
+    pub(super) downloads: Downloads,
     pub(super) loaded: Instant,
     pub(super) queued: AtomicU64,
     pub(super) ignored: AtomicU64,
@@ -55,6 +70,10 @@ impl Lasting {
             durations: Mutex::default(),
             callbacks: Histogram::default(),
             records: Histogram::default(),
+            link_keys: Arc::new(LinkKeys::new(&links::keys_folder())),
+            api: Api::new(),
+            set_up: AtomicBool::new(false),
+            downloads: Downloads::default(),
             loaded: Instant::now(),
             queued: AtomicU64::new(0),
             ignored: AtomicU64::new(0),
@@ -87,4 +106,14 @@ pub(super) fn current() -> Option<Arc<State>> {
 /// Puts another state in place and returns the one before.
 pub(super) fn exchange(state: Option<Arc<State>>) -> Option<Arc<State>> {
     std::mem::replace(&mut *STATE.write().unwrap_or_else(PoisonError::into_inner), state)
+}
+
+/// Puts another state in the place of this one, and tells whether that was still there.
+pub(super) fn replace(old: &Arc<State>, state: State) -> bool {
+    let mut now = STATE.write().unwrap_or_else(PoisonError::into_inner);
+    let is_there = now.as_ref().is_some_and(|now| Arc::ptr_eq(now, old));
+    if is_there {
+        *now = Some(Arc::new(state));
+    }
+    is_there
 }

@@ -15,6 +15,7 @@
  *   action HEADERS                  an AMI action, headers divided by |
  *   tell KIND                       a stasis message, as its publisher's thread sends it
  *   decline TYPE                    stasis.conf declines messages of that type
+ *   http GET|POST <path> [<body>]   a request to the handler that was looked up last, registered or not
  *   registered | threads | files    what there is at the moment
  *   leave                           ends the thread on which functions, commands and actions have run so far
  *
@@ -36,11 +37,20 @@
 #include <unistd.h>
 
 #include "asterisk/ast_version.h"
+#include "asterisk/app.h"
+#include "asterisk/acl.h"
 #include "asterisk/astobj2.h"
 #include "asterisk/callerid.h"
+#include "asterisk/cdr.h"
 #include "asterisk/channel.h"
 #include "asterisk/cli.h"
 #include "asterisk/config.h"
+#include "asterisk/devicestate.h"
+#include "asterisk/file.h"
+#include "asterisk/format_cache.h"
+#include "asterisk/frame.h"
+#include "asterisk/http.h"
+#include "asterisk/iostream.h"
 #include "asterisk/json.h"
 #include "asterisk/logger.h"
 #include "asterisk/manager.h"
@@ -53,6 +63,8 @@
 #include "asterisk/stasis.h"
 #include "asterisk/stasis_bridges.h"
 #include "asterisk/stasis_channels.h"
+#include "asterisk/tcptls.h"
+#include "asterisk/translate.h"
 #include "asterisk/utils.h"
 
 /* lock.h forbids the plain ones to Asterisk's own code. */
@@ -168,6 +180,7 @@ unsigned int ast_debug_get_by_module(const char *module)
 #define FOLDERS(X) X(CONFIG) X(SPOOL) X(MONITOR) X(VAR) X(DATA) X(LOG) X(RUN) X(MODULE)
 #define FOLDER(name) const char *ast_config_AST_ ## name ## _DIR;
 FOLDERS(FOLDER)
+const char *ast_config_AST_DB;
 
 struct timeval ast_startuptime = { 1763700000, 250999 };
 
@@ -335,6 +348,19 @@ int pbx_builtin_setvar_helper(struct ast_channel *chan, const char *name, const 
 	(void) chan;
 	sayf("variable", "%s=%s", name, value);
 	return 0;
+}
+
+void ast_set_callerid(struct ast_channel *chan, const char *number, const char *name, const char *ani)
+{
+	(void) chan, (void) number, (void) ani;
+	sayf("caller", "%s", name);
+}
+
+void ast_channel_queue_connected_line_update(struct ast_channel *chan, const struct ast_party_connected_line *connected,
+	const struct ast_set_party_connected_line *update)
+{
+	(void) chan;
+	sayf("connected", "%s%s", connected->id.name.str, update->id.name && !update->id.number ? "" : " and more");
 }
 
 /* ---- main/config.c: sections, `name = value`, comments. ---- */
@@ -669,6 +695,149 @@ int __ast_manager_event_multichan(int category, const char *event, int count, st
 	return 0;
 }
 
+/* ---- main/http.c, main/iostream.c: one connection at a time, whose request is a string. ---- */
+
+static struct ast_http_uri *handlers[MANY];
+/* What was looked up before it was unregistered is called all the same (main/http.c, handle_uri). */
+static struct ast_http_uri *looked_up;
+
+struct ast_iostream {
+	const char *unread;
+};
+
+int ast_http_uri_link(struct ast_http_uri *handler)
+{
+	int at;
+
+	for (at = 0; handlers[at]; at++) {
+		;
+	}
+	handlers[at] = handler;
+	looked_up = handler;
+	return 0;
+}
+
+void ast_http_uri_unlink(struct ast_http_uri *handler)
+{
+	int at;
+
+	for (at = 0; at < MANY; at++) {
+		if (handlers[at] == handler) {
+			handlers[at] = NULL;
+			return;
+		}
+	}
+	say("error", "a handler is unregistered that is not registered");
+}
+
+void ast_http_prefix(char *buffer, int length)
+{
+	snprintf(buffer, length, "/prefix");
+}
+
+void ast_http_body_read_status(struct ast_tcptls_session_instance *session, int success)
+{
+	(void) session;
+	sayf("body", "%d", success);
+}
+
+int ast_iostream_get_fd(struct ast_iostream *stream)
+{
+	(void) stream;
+	return -1;
+}
+
+SSL *ast_iostream_get_ssl(struct ast_iostream *stream)
+{
+	(void) stream;
+	return NULL;
+}
+
+void ast_iostream_set_timeout_sequence(struct ast_iostream *stream, struct timeval start, int timeout)
+{
+	(void) stream, (void) start, (void) timeout;
+}
+
+void ast_iostream_set_timeout_inactivity(struct ast_iostream *stream, int timeout)
+{
+	(void) stream, (void) timeout;
+}
+
+/* Byte by byte, as a slow client sends. */
+ssize_t ast_iostream_read(struct ast_iostream *stream, void *buffer, size_t length)
+{
+	if (!length || !*stream->unread) {
+		return 0;
+	}
+	*(char *) buffer = *stream->unread++;
+	return 1;
+}
+
+ssize_t ast_iostream_gets(struct ast_iostream *stream, char *buffer, size_t length)
+{
+	size_t at = 0;
+
+	while (at + 1 < length && *stream->unread) {
+		buffer[at++] = *stream->unread;
+		if (*stream->unread++ == '\n') {
+			break;
+		}
+	}
+	buffer[at] = '\0';
+	return at;
+}
+
+ssize_t ast_iostream_write(struct ast_iostream *stream, const void *bytes, size_t length)
+{
+	(void) stream;
+	sayf("sent", "%.*s", (int) length, (const char *) bytes);
+	return length;
+}
+
+char *ast_sockaddr_stringify_fmt(const struct ast_sockaddr *address, int format)
+{
+	(void) address, (void) format;
+	return "192.0.2.7";
+}
+
+/* ---- Calls that the module makes, and lists of addresses: nothing here asks for any. ---- */
+
+#define NOT_HERE(type, signature, result) \
+	type signature \
+	{ \
+		say("error", "this is not asked for here: " #signature); \
+		return result; \
+	}
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+struct ast_format *ast_format_slin;
+NOT_HERE(struct ast_format_cap *, __ast_format_cap_alloc(enum ast_format_cap_flags flags, const char *tag, const char *file, int line,
+	const char *function), NULL)
+NOT_HERE(int, __ast_format_cap_append(struct ast_format_cap *cap, struct ast_format *format, unsigned int framing, const char *tag,
+	const char *file, int line, const char *function), -1)
+NOT_HERE(struct ast_variable *, _ast_variable_new(const char *name, const char *value, const char *place, const char *file,
+	const char *function, int line), NULL)
+NOT_HERE(struct ast_variable *, ast_variable_list_append_hint(struct ast_variable **head, struct ast_variable *hint,
+	struct ast_variable *variable), NULL)
+NOT_HERE(void, ast_variables_destroy(struct ast_variable *variable), )
+NOT_HERE(int, ast_pbx_outgoing_exten(const char *type, struct ast_format_cap *cap, const char *address, int timeout,
+	const char *context, const char *exten, int priority, int *reason, int synchronous, const char *number, const char *name,
+	struct ast_variable *variables, const char *account, struct ast_channel **locked, int early_media,
+	const struct ast_assigned_ids *ids), -1)
+NOT_HERE(void, ast_party_connected_line_set_init(struct ast_party_connected_line *init, const struct ast_party_connected_line *guide), )
+NOT_HERE(void, ast_channel_set_connected_line(struct ast_channel *chan, const struct ast_party_connected_line *connected,
+	const struct ast_set_party_connected_line *update), )
+NOT_HERE(struct ast_context *, ast_context_find(const char *name), NULL)
+NOT_HERE(int, ast_exists_extension(struct ast_channel *chan, const char *context, const char *exten, int priority,
+	const char *caller), 0)
+NOT_HERE(enum ast_device_state, ast_device_state(const char *device), AST_DEVICE_INVALID)
+NOT_HERE(int, ast_sockaddr_parse(struct ast_sockaddr *address, const char *text, int flags), 0)
+NOT_HERE(struct ast_ha *, ast_named_acl_find(const char *name, int *is_realtime, int *is_undefined), NULL)
+NOT_HERE(enum ast_acl_sense, ast_apply_ha(const struct ast_ha *rules, const struct ast_sockaddr *address), AST_SENSE_DENY)
+NOT_HERE(void, ast_free_ha(struct ast_ha *rules), )
+#pragma GCC diagnostic pop
+
 /* ---- main/astobj2.c: what the module is given a reference to. Counted, so that one that is not given back is seen. ---- */
 
 static struct object {
@@ -705,6 +874,11 @@ static void *lend_object(void *address, const char *kind)
 static void *make_object(size_t size, const char *kind)
 {
 	return lend_object(calloc(1, size), kind);
+}
+
+struct ast_channel *ast_channel_get_by_name(const char *name)
+{
+	return strcmp(name, "1700000000.1") ? NULL : lend_object(&channel, "channel");
 }
 
 int __ao2_ref(void *address, int delta, const char *tag, const char *file, int line, const char *function)
@@ -799,7 +973,7 @@ static char declined_type[80];
 #define MESSAGE_TYPES(X) X(ast_channel_snapshot_type) X(stasis_cache_update_type) X(ast_channel_dial_type) \
 	X(ast_channel_entered_bridge_type) X(ast_channel_left_bridge_type) X(ast_channel_hold_type) X(ast_channel_unhold_type) \
 	X(ast_blind_transfer_type) X(ast_attended_transfer_type) X(ast_call_pickup_type) X(ast_parked_call_type) \
-	X(ast_channel_varset_type) X(ast_channel_masquerade_type)
+	X(ast_channel_varset_type) X(ast_channel_masquerade_type) X(ast_channel_mixmonitor_start_type)
 #define MESSAGE_TYPE(type) \
 	struct stasis_message_type *type(void) \
 	{ \
@@ -821,6 +995,39 @@ MESSAGE_TYPES(MESSAGE_TYPE)
 		return &it; \
 	}
 TOPICS(TOPIC)
+
+/* ---- Recordings: there are none here. What reaches one of these is a fault. ---- */
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
+#define NO_RECORDINGS(type, signature, result) \
+	type signature \
+	{ \
+		say("error", "a recording is looked for: " #signature); \
+		return result; \
+	}
+
+NO_RECORDINGS(struct ast_filestream *, ast_readfile(const char *name, const char *type, const char *comment, int flags, int check,
+	mode_t mode), NULL)
+NO_RECORDINGS(struct ast_frame *, ast_readframe(struct ast_filestream *stream), NULL)
+NO_RECORDINGS(int, ast_closestream(struct ast_filestream *stream), 0)
+NO_RECORDINGS(int, ast_ratestream(struct ast_filestream *stream), 8000)
+NO_RECORDINGS(struct ast_format *, ast_format_cache_get_slin_by_rate(unsigned int rate), NULL)
+NO_RECORDINGS(unsigned int, ast_format_get_sample_rate(const struct ast_format *format), 8000)
+NO_RECORDINGS(enum ast_format_cmp_res, ast_format_cmp(const struct ast_format *one, const struct ast_format *other),
+	AST_FORMAT_CMP_NOT_EQUAL)
+NO_RECORDINGS(struct ast_trans_pvt *, ast_translator_build_path(struct ast_format *to, struct ast_format *from), NULL)
+NO_RECORDINGS(void, ast_translator_free_path(struct ast_trans_pvt *path), )
+NO_RECORDINGS(struct ast_frame *, ast_translate(struct ast_trans_pvt *path, struct ast_frame *frame, int consume), NULL)
+NO_RECORDINGS(void, ast_frame_free(struct ast_frame *frame, int cache), )
+NO_RECORDINGS(void, ast_replace_sigchld(void), )
+NO_RECORDINGS(void, ast_unreplace_sigchld(void), )
+NO_RECORDINGS(int, ast_cdr_is_enabled(void), 0)
+NO_RECORDINGS(struct ast_custom_function *, ast_custom_function_find(const char *name), NULL)
+NO_RECORDINGS(int, ast_func_read(struct ast_channel *chan, const char *function, char *value, size_t size), -1)
+NO_RECORDINGS(int, ast_func_write(struct ast_channel *chan, const char *function, const char *value), -1)
+#pragma GCC diagnostic pop
 
 struct stasis_topic *stasis_topic_create(const char *name)
 {
@@ -1425,10 +1632,29 @@ static void do_registered(void)
 		if (actions[at].name) {
 			say("action", actions[at].name);
 		}
+		if (handlers[at]) {
+			say("handler", handlers[at]->uri);
+		}
 		if (objects[at].address) {
 			say("object", objects[at].kind);
 		}
 	}
+}
+
+/* GET or POST, a path, and for POST what follows the header. */
+static void do_http(char *rest)
+{
+	char *method = strsep(&rest, " ");
+	char *path = strsep(&rest, " ");
+	char *body = rest ? unescape(rest) : "";
+	char length[32];
+	struct ast_variable length_header = { .name = "Content-Length", .value = length };
+	struct ast_iostream stream = { .unread = body };
+	struct ast_tcptls_session_instance session = { .stream = &stream };
+
+	snprintf(length, sizeof(length), "%zu", strlen(body));
+	sayf("returned", "%d", looked_up->callback(&session, looked_up, unescape(path),
+		strcmp(method, "POST") ? AST_HTTP_GET : AST_HTTP_POST, NULL, *body ? &length_header : NULL));
 }
 
 static void count_entries(const char *path)
@@ -1512,6 +1738,7 @@ int main(int argc, char **argv)
 	folder = argv[1];
 #define SET_FOLDER(name) ast_config_AST_ ## name ## _DIR = folder;
 	FOLDERS(SET_FOLDER)
+	ast_config_AST_DB = folder;
 	pthread_mutex_init(&hand, NULL);
 	pthread_cond_init(&changed, NULL);
 	pthread_mutexattr_init(&recursive);
@@ -1551,6 +1778,8 @@ int main(int argc, char **argv)
 			if (at_exit) {
 				at_exit();
 			}
+		} else if (!strcmp(verb, "http")) {
+			do_http(rest);
 		} else if (!strcmp(verb, "registered")) {
 			do_registered();
 		} else if (!strcmp(verb, "threads")) {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use ast::channel::Channel;
 use ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
 use ast::function::{FunctionRegistration, ReadFunction, Unreadable};
+use ast::http::{self, Handler, HttpRegistration, Response};
 use ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
 use ast::module::{Load, Module, Reload, Unload};
 use ast::stasis::{Bridge, Event, Record, Snapshot, Subscriber, Subscription, running_channels};
@@ -40,6 +41,7 @@ struct State {
     bell: Arc<Bell>,
     worker: Thread,
     subscription: Subscription,
+    door: HttpRegistration,
     functions: Vec<FunctionRegistration>,
     commands: Vec<CommandRegistration>,
     actions: Vec<ActionRegistration>,
@@ -87,6 +89,7 @@ fn start() -> Result<State, Box<dyn std::error::Error>> {
         bell,
         worker,
         subscription,
+        door: HttpRegistration::handler::<Door>()?,
         functions: vec![FunctionRegistration::read::<Scratched>()?],
         commands: vec![CommandRegistration::new::<Show>()?],
         actions: vec![ActionRegistration::new::<List>()?],
@@ -137,6 +140,7 @@ impl Module for Scratch {
             bell,
             worker,
             subscription,
+            door,
             functions,
             commands,
             actions,
@@ -144,12 +148,32 @@ impl Module for Scratch {
         else {
             return Unload::Done;
         };
-        drop((actions, commands, functions, subscription));
+        drop((actions, commands, functions, door, subscription));
         assert!(guard::drained(Duration::ZERO));
         *bell.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
         bell.told.notify_all();
         assert_eq!(worker.join(Duration::from_secs(5)), Joined::Finished);
         Unload::Done
+    }
+}
+
+struct Door;
+
+impl Handler for Door {
+    const URI: &'static CStr = c"scratch";
+    const DESCRIPTION: &'static CStr = c"Scratch";
+
+    fn handle(request: &mut http::Request<'_>) -> Response {
+        assert_ne!(request.path(), b"panic", "a handler's panic");
+        let peer = request.peer().map_or_else(String::new, |peer| peer.to_string());
+        let body = request.body(8, Duration::from_secs(1));
+        let text = format!(
+            "{}{} {:?} {peer} {body:?}",
+            http::prefix(),
+            String::from_utf8_lossy(request.path()),
+            request.method()
+        );
+        Response::new(200).bytes("text/plain", text.into_bytes())
     }
 }
 
@@ -289,11 +313,7 @@ fn line(Record { time, event, .. }: Record<'_>) -> String {
         }
         Event::CaughtUp => "CaughtUp".to_owned(),
         Event::ChannelCreated { channel } => format!("ChannelCreated {}", snapshot(channel)),
-        Event::ChannelChanged {
-            channel,
-            before,
-            changes,
-        } => {
+        Event::ChannelChanged { channel, changes } => {
             let parts = [
                 ("state", changes.state()),
                 ("identity", changes.identity()),
@@ -308,15 +328,10 @@ fn line(Record { time, event, .. }: Record<'_>) -> String {
                 .iter()
                 .filter_map(|(name, changed)| changed.then_some(*name))
                 .collect();
-            assert_eq!(changes.application_only(), changed == ["application"]);
-            format!(
-                "ChannelChanged {} from {:?} {}",
-                changed.join(","),
-                before.state(),
-                snapshot(channel)
-            )
+            format!("ChannelChanged {} {}", changed.join(","), snapshot(channel))
         }
         Event::ChannelGone { channel } => format!("ChannelGone {}", snapshot(channel)),
+        Event::Recording { channel } => format!("Recording {}", snapshot(channel)),
         Event::BridgeEntered {
             channel,
             bridge: entered,

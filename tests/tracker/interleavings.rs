@@ -58,6 +58,9 @@ struct Truth {
     elsewhere: bool,
 }
 
+/// Who may have missed a call.
+const RULES: [Missed; 4] = [Missed::First, Missed::Last, Missed::All, Missed::Responsible];
+
 /// A day.
 struct Day {
     office: Office,
@@ -77,7 +80,7 @@ struct Day {
 
 impl Day {
     fn new(mut random: Rng) -> Self {
-        let missed = [Missed::First, Missed::Last, Missed::All][random.usize(..3)];
+        let missed = RULES[random.usize(..RULES.len())];
         let mut calls = Calls { missed, ..calls() };
         if random.bool() {
             calls.trunks = Trunks::default();
@@ -115,6 +118,22 @@ impl Day {
         self.phones.insert(chan, phone);
     }
 
+    /// The CRM says who is responsible for somebody, who calls now or has called.
+    fn crm_names_a_responsible(&mut self) {
+        let phones: Vec<String> = self.truths.keys().cloned().collect();
+        if phones.is_empty() {
+            return;
+        }
+        let record = Record {
+            time: self.office.pbx.now,
+            what: What::Contact {
+                phone: phones[self.random.usize(..phones.len())].as_str().into(),
+                responsible: self.ext().into(),
+            },
+        };
+        self.office.follows(&record);
+    }
+
     // ---- one step ---------------------------------------------------------------------------------------------------
 
     /// Something happens to somebody.
@@ -126,6 +145,10 @@ impl Day {
         }
         if !self.consulting.is_empty() && self.chance(20) {
             self.goes_on_by_keys();
+            return;
+        }
+        if self.chance(5) {
+            self.crm_names_a_responsible();
             return;
         }
         let chan = chans[self.random.usize(..chans.len())];
@@ -706,6 +729,7 @@ fn about(record: &Record) -> &str {
         }
         What::Parking { parkee, .. } => &parkee.uniqueid,
         What::Variable { uniqueid, .. } => uniqueid,
+        What::Contact { phone, .. } => phone,
         What::Lost | What::CaughtUp => "",
     }
 }
@@ -762,7 +786,7 @@ impl Day {
                 self.office.look();
             }
             if self.chance(5) {
-                let missed = [Missed::First, Missed::Last, Missed::All][self.random.usize(..3)];
+                let missed = RULES[self.random.usize(..RULES.len())];
                 self.office
                     .tracker
                     .configure(Arc::new(Calls { missed, ..calls() }));

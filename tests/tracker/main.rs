@@ -5,4 +5,5 @@ mod interleavings;
 mod memory;
 mod office;
 mod pbx;
+mod recordings;
 mod scenarios;

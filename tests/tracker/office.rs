@@ -7,6 +7,7 @@ use std::sync::Arc;
 use res_planfix::core::open_card::OpenCard;
 use res_planfix::core::pattern::Patterns;
 use res_planfix::core::record::Record;
+use res_planfix::core::recording::News;
 use res_planfix::core::settings::Calls;
 use res_planfix::core::tracker::{Output, Tracker};
 use res_planfix::core::trunks::Trunks;
@@ -37,6 +38,8 @@ pub(crate) struct Office {
     pub(crate) crm: Crm,
     /// The stories of calls that have ended.
     pub(crate) stories: Vec<String>,
+    /// What was told of recordings.
+    pub(crate) recordings: Vec<News>,
     /// Decides which cards the spool has no room for.
     pub(crate) refuses: Option<fastrand::Rng>,
 }
@@ -74,6 +77,7 @@ impl Office {
             tracker: Tracker::new(Arc::new(calls), Vec::new()),
             crm: Crm::new(),
             stories: Vec::new(),
+            recordings: Vec::new(),
             refuses: None,
         }
     }
@@ -119,6 +123,8 @@ impl Office {
                         }
                     }
                 }
+                Output::Inbound { .. } => {}
+                Output::Recording(news) => self.recordings.push(news),
                 Output::Ended { text, .. } => self.stories.push(text),
             }
         }

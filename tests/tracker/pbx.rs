@@ -362,7 +362,10 @@ impl Pbx {
     }
 
     fn dial(&mut self, phase: Phase, status: &str, caller: Option<Chan>, peer: Chan, dial_string: &str) {
-        let (caller, peer) = (caller.map(|caller| self.snapshot(caller)), self.snapshot(peer));
+        let (caller, peer) = (
+            caller.map(|caller| self.snapshot(caller).into()),
+            self.snapshot(peer),
+        );
         self.tell(What::Dial {
             phase,
             status: status.into(),
@@ -493,11 +496,11 @@ impl Pbx {
         self.tell(What::Dial {
             phase: Phase::End,
             status: "CANCEL".into(),
-            caller: Some(caller),
+            caller: Some(caller.into()),
             peer: original,
             dial_string: Text::default(),
             forward: format!("Local/{exten}@office").into(),
-            forwarded: Some(forwarded),
+            forwarded: Some(forwarded.into()),
         });
         self.dials_channel(dialer, one, exten, &format!("{exten}@office"));
         self.hangs_up(peer);
@@ -617,7 +620,7 @@ impl Pbx {
         self.tell(What::BlindTransfer {
             success: true,
             transferer: from,
-            transferee: Some(whom),
+            transferee: Some(whom.into()),
             exten: exten.into(),
             context: "office".into(),
         });
@@ -632,8 +635,8 @@ impl Pbx {
     pub(crate) fn joins_calls(&mut self, first: Chan, second: Chan) {
         let room = self.leg(first).room.unwrap();
         let (from, consulting) = (self.snapshot(first), self.snapshot(second));
-        let whom = self.partner(first).map(|other| self.snapshot(other));
-        let target = self.partner(second).map(|other| self.snapshot(other));
+        let whom = self.partner(first).map(|other| self.snapshot(other).into());
+        let target = self.partner(second).map(|other| self.snapshot(other).into());
         let mut others = self.peers(second);
         if !others.is_empty() {
             let other = others.remove(0);
@@ -647,7 +650,7 @@ impl Pbx {
         self.tell(What::AttendedTransfer {
             success: true,
             transferer: from,
-            consulting,
+            consulting: consulting.into(),
             transferee: whom,
             target,
         });
@@ -664,8 +667,8 @@ impl Pbx {
         self.tell(What::AttendedTransfer {
             success: true,
             transferer: from,
-            consulting,
-            transferee: Some(whom),
+            consulting: consulting.into(),
+            transferee: Some(whom.into()),
             target: None,
         });
         self.leaves(other);
@@ -712,10 +715,10 @@ impl Pbx {
         self.enters(one, room);
         self.tell(What::AttendedTransfer {
             success: true,
-            consulting: transferer.clone(),
+            consulting: transferer.clone().into(),
             transferer,
-            transferee: Some(transferee),
-            target: Some(target),
+            transferee: Some(transferee.into()),
+            target: Some(target.into()),
         });
         self.hangs_up(employee);
     }
@@ -727,7 +730,10 @@ impl Pbx {
         let (channel, target) = (self.snapshot(picker), self.snapshot(ringing));
         let dialer = self.leg(ringing).dialer.unwrap();
         self.change(picker, |channel| channel.application = Text::default());
-        self.tell(What::Pickup { channel, target });
+        self.tell(What::Pickup {
+            channel,
+            target: target.into(),
+        });
         let leg = self.legs.get_mut(&picker).unwrap();
         leg.called = true;
         leg.dialer = Some(dialer);
@@ -749,7 +755,7 @@ impl Pbx {
         self.tell(What::Parking {
             what: what.into(),
             parkee,
-            retriever,
+            retriever: retriever.map(Box::new),
         });
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use res_planfix::core::draft::{Draft, Form, Kind};
 use res_planfix::core::open_card::OpenCard;
+use res_planfix::core::record::{Record, What};
 use res_planfix::core::settings::{Calls, Missed};
 use res_planfix::core::tracker::Output;
 use res_planfix::core::trunks::Trunks;
@@ -279,6 +280,145 @@ fn a_group_answers_not_and_the_rule_says_who_missed_it() {
         office.told(expected);
         office.closes();
     }
+}
+
+/// The CRM says that this employee is responsible for the client.
+fn is_responsible(office: &mut Office, responsible: &str) {
+    let record = Record {
+        time: office.pbx.now,
+        what: What::Contact {
+            phone: PHONE.into(),
+            responsible: responsible.into(),
+        },
+    };
+    office.passes_on();
+    office.follows(&record);
+}
+
+fn responsible() -> Office {
+    Office::with(Calls {
+        missed: Missed::Responsible,
+        ..calls()
+    })
+}
+
+#[test]
+fn the_responsible_employee_has_missed_it_once_the_crm_has_named_him() {
+    // 101 and 102 ring.
+    let group = |named: Option<&str>| {
+        let mut office = responsible();
+        let client = office.client_calls(CLIENT, DID);
+        let [first, second] = office.dials(client, ["101", "102"]);
+        office.rings(first);
+        office.rings(second);
+        office.told(["101 INCOMING", "102 INCOMING"]);
+        if let Some(named) = named {
+            is_responsible(&mut office, named);
+        }
+        office.told([]);
+        office.hangs_up(client);
+        office
+    };
+    let mut office = group(Some("102"));
+    office.told(["101 COMPLETED Cancelled 0", "102 COMPLETED Missed 0"]);
+    office.closes();
+    let mut office = group(Some("103"));
+    office.told([
+        "101 COMPLETED Cancelled 0",
+        "102 COMPLETED Cancelled 0",
+        "103 INCOMING",
+        "103 COMPLETED Missed 0",
+    ]);
+    office.closes();
+    // A number that is none of the PBX's, and none at all: as if the rule were `first`.
+    for named in [Some("1003"), None] {
+        let mut office = group(named);
+        office.told(["101 COMPLETED Missed 0", "102 COMPLETED Cancelled 0"]);
+        office.closes();
+    }
+}
+
+#[test]
+fn the_responsible_employee_has_missed_what_reached_nobodys_phone() {
+    // Only a menu was heard.
+    let mut office = responsible();
+    let client = office.client_calls(CLIENT, DID);
+    is_responsible(&mut office, "103");
+    office.is_answered(client);
+    office.hangs_up(client);
+    office.told(["103 INCOMING", "103 COMPLETED Missed 0"]);
+    office.closes();
+
+    // Somebody else was busy; and he himself has rung before, and the next one was tried.
+    let mut office = responsible();
+    let client = office.client_calls(CLIENT, DID);
+    let [phone] = office.dials(client, ["103"]);
+    office.rings(phone);
+    office.fails(phone, "NOANSWER", 0);
+    let [phone] = office.dials(client, ["101"]);
+    office.rings(phone);
+    office.told(["103 INCOMING", "103 COMPLETED Cancelled 0", "101 INCOMING"]);
+    is_responsible(&mut office, "103");
+    office.hangs_up(client);
+    office.told([
+        "101 COMPLETED Cancelled 0",
+        "103 INCOMING",
+        "103 COMPLETED Missed 0",
+    ]);
+    office.closes();
+}
+
+#[test]
+fn the_responsible_employee_is_told_of_nothing_that_was_not_missed() {
+    let mut office = responsible();
+    let client = office.client_calls(CLIENT, DID);
+    is_responsible(&mut office, "103");
+    let [phone] = office.dials(client, ["101"]);
+    office.rings(phone);
+    office.answers(phone);
+    office.hangs_up(client);
+    office.told(["101 INCOMING", "101 ACCEPTED", "101 COMPLETED Success 0"]);
+    office.closes();
+
+    // Under another rule it does not matter who he is; and what comes after the end is nobody's.
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    is_responsible(&mut office, "103");
+    let [phone] = office.dials(client, ["101"]);
+    office.rings(phone);
+    office.hangs_up(client);
+    office.told(["101 INCOMING", "101 COMPLETED Missed 0"]);
+    is_responsible(&mut office, "103");
+    office.told([]);
+    office.closes();
+}
+
+#[test]
+fn who_calls_is_told_at_once_and_a_withheld_number_never() {
+    let numbers = |office: &mut Office| -> Vec<String> {
+        let output = office.tracker.take().into_iter();
+        let numbers = output.filter_map(|output| match output {
+            Output::Inbound { phone } => Some(phone.to_string()),
+            _ => None,
+        });
+        numbers.collect()
+    };
+    let mut office = Office::new();
+    let client = office.pbx.client_calls(CLIENT, DID);
+    for record in office.pbx.records() {
+        office.tracker.record(&record);
+    }
+    assert_eq!(numbers(&mut office), [PHONE]);
+    assert_eq!(office.tracker.callers(PHONE).count(), 1);
+    assert_eq!(office.tracker.callers("79990000000").count(), 0);
+    office.hangs_up(client);
+    let client = office.pbx.client_calls("", DID);
+    for record in office.pbx.records() {
+        office.tracker.record(&record);
+    }
+    assert!(numbers(&mut office).is_empty());
+    office.hangs_up(client);
+    office.closes();
 }
 
 #[test]

@@ -94,8 +94,9 @@ fn context(value: &str) -> Result<String, String> {
 fn device(value: &str) -> Result<String, String> {
     let technology = value.split_once('/').map_or("", |(technology, _)| technology);
     let plain = !technology.is_empty() && technology.chars().all(|c| c.is_ascii_alphanumeric());
-    if !plain || !value.contains("EXT") || value.contains(|c: char| c.is_whitespace() || "&|,${}".contains(c))
-    {
+    // CONTEXT ends with it.
+    let names_ext = value.replace("CONTEXT", "").contains("EXT");
+    if !plain || !names_ext || value.contains(|c: char| c.is_whitespace() || "&|,${}".contains(c)) {
         return Err(format!(
             "'{value}' does not say how an employee's phone is called: expected such as PJSIP/EXT or \
              Local/EXT@CONTEXT/n, where EXT stands for his number"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::call::{Call, Card, Progress};
 use super::party::Party;
-use super::world::{Id, age, is_number};
+use super::world::{Id, age, is_number, push};
 use super::{Output, Tracker, line_group};
 use crate::core::direction::Direction;
 use crate::core::durations::Micros;
@@ -26,8 +26,9 @@ impl Tracker {
             // Some channel drivers tell the number later than the channel.
             let (phone, diversion) = (self.client_phone(id), self.called_number(id));
             if let Some(call) = self.calls.get_mut(&key).filter(|call| call.cards.is_empty()) {
-                if *call.phone == *ANONYMOUS {
-                    call.phone = phone;
+                if *call.phone == *ANONYMOUS && phone != call.phone {
+                    call.phone = phone.clone();
+                    self.output.push(Output::Inbound { phone });
                 }
                 // FreePBX can take the company's number from a header and go on from `s` to it.
                 if call.diversion.is_empty() {
@@ -44,6 +45,10 @@ impl Tracker {
         let diversion = self.called_number(id);
         let call = self.new_call(id, Direction::In, phone, diversion);
         self.note(id, format_args!("inbound call from {}", call.phone));
+        if *call.phone != *ANONYMOUS {
+            let phone = call.phone.clone();
+            self.output.push(Output::Inbound { phone });
+        }
         self.add_call(call, id)
     }
 
@@ -94,7 +99,7 @@ impl Tracker {
                 Direction::Out => resumed(&group) || self.world.line(&group).is_some(),
             };
         let callid = Arc::clone(if is_own { &group } else { id });
-        self.world.group_mut(&group).callids.push(Arc::clone(&callid));
+        push(&mut self.world.group_mut(&group).callids, Arc::clone(&callid));
         Call {
             callid,
             group,
@@ -107,7 +112,10 @@ impl Tracker {
             answered: false,
             concluded: false,
             tried: None,
+            responsible: None,
             outcome: "NoAnswer",
+            recorded: false,
+            lines: Vec::new(),
             cards: Vec::new(),
         }
     }
@@ -115,7 +123,7 @@ impl Tracker {
     pub(super) fn add_call(&mut self, mut call: Call, client: &Id) -> u64 {
         let key = self.next;
         self.next += 1;
-        call.clients.push(Arc::clone(client));
+        push(&mut call.clients, Arc::clone(client));
         self.calls.insert(key, Box::new(call));
         if let Some(line) = self.world.line_mut(client) {
             line.client_of = Some(key);

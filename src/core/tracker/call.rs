@@ -6,7 +6,7 @@
 //! - an outbound call never opens a card a second time, because the protocol has no event for it (`INCOMING` goes with the
 //!   type `in` only, and `OUTGOING` begins a call).
 
-use super::world::Id;
+use super::world::{Id, push};
 use crate::core::direction::Direction;
 use crate::core::draft::{Draft, Event, Kind};
 use crate::core::durations::Micros;
@@ -88,8 +88,14 @@ pub struct Call {
     pub concluded: bool,
     /// The employee whom the dialplan tried last.
     pub tried: Option<Text>,
+    /// The employee who is responsible for the client in the CRM, once it has said so.
+    pub responsible: Option<Text>,
     /// Outbound: what the last try came to.
     pub outcome: &'static str,
+    /// It has a recording.
+    pub recorded: bool,
+    /// The channels that were its client's or an employee's in it, where anything is recorded.
+    pub lines: Vec<Id>,
     /// The cards, in the order in which they were first opened.
     pub cards: Vec<Card>,
 }
@@ -147,17 +153,20 @@ impl Call {
                 card.lines.clear();
                 card.talked = 0;
             }
-            None => self.cards.push(Card {
-                ext: ext.clone(),
-                progress: Progress::Open,
-                owes_opening: false,
-                owes_accepted: false,
-                opened: now,
-                idle_since: None,
-                lines: Vec::new(),
-                talked: 0,
-                talks_since: None,
-            }),
+            None => push(
+                &mut self.cards,
+                Card {
+                    ext: ext.clone(),
+                    progress: Progress::Open,
+                    owes_opening: false,
+                    owes_accepted: false,
+                    opened: now,
+                    idle_since: None,
+                    lines: Vec::new(),
+                    talked: 0,
+                    talks_since: None,
+                },
+            ),
         }
         Some(self.opening(ext))
     }
@@ -181,7 +190,7 @@ impl Call {
         };
         for line in lines {
             if !card.lines.contains(line) {
-                card.lines.push(Id::clone(line));
+                push(&mut card.lines, Id::clone(line));
             }
         }
         card.idle_since = None;
@@ -227,11 +236,16 @@ impl Call {
         if owes_opening && status == "Cancelled" {
             return Vec::new();
         }
+        let recorded: &[u8] = if self.recorded && status == "Success" {
+            b"1"
+        } else {
+            b"0"
+        };
         let event = self.event(ext);
         let mut form = event
             .form(Kind::Completed)
             .field(b"duration", seconds.to_string().as_bytes())
-            .field(b"is_recorded", b"0")
+            .field(b"is_recorded", recorded)
             .field(b"status", status.as_bytes());
         for (name, value) in data {
             form = form.field(format!("data_{name}").as_bytes(), value.as_bytes());
@@ -258,12 +272,12 @@ impl Call {
         }
     }
 
-    /// Who gets Missed among these, who are in the order of their first ringing.
+    /// Who gets Missed among these, who are in the order of their first ringing, where the responsible employee is not known.
     #[must_use]
     pub fn missed(rule: Missed, exts: &[Text]) -> &[Text] {
         match (rule, exts) {
             (_, []) => exts,
-            (Missed::First, _) => &exts[..1],
+            (Missed::First | Missed::Responsible, _) => &exts[..1],
             (Missed::Last, _) => &exts[exts.len() - 1..],
             (Missed::All, _) => exts,
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Tracker;
 use super::party::{Party, dialed_number, internal};
-use super::world::{Called, Id, Line, Reach, is_number};
+use super::world::{Called, Id, Line, Reach, is_number, push};
 use crate::core::direction::Direction;
 use crate::core::phone::ANONYMOUS;
 use crate::core::record::Text;
@@ -21,7 +21,7 @@ impl Tracker {
         };
         line.dial_string = dial_string.into();
         // Only now does a called channel have its number: app_dial sets it between making the channel and calling it.
-        line.party = Party::of(&line.channel, &settings);
+        line.party = Party::of(&line.channel.name, &line.channel.caller, &settings);
         let name = line.channel.name.clone();
         self.note(peer, format_args!("{name} is called by '{dial_string}'"));
         if self
@@ -100,7 +100,7 @@ impl Tracker {
         if let Some(key) = known
             && let Some(call) = self.calls.get_mut(&key).filter(|call| !call.answered)
         {
-            call.clients.push(Arc::clone(peer));
+            push(&mut call.clients, Arc::clone(peer));
             call.outcome = "NoAnswer";
             if let Some(line) = self.world.line_mut(peer) {
                 line.client_of = Some(key);

@@ -12,6 +12,7 @@ mod beginning;
 pub mod call;
 mod dialing;
 pub mod party;
+mod recordings;
 mod records;
 mod settling;
 pub mod story;
@@ -28,6 +29,7 @@ use super::draft::{Draft, Kind};
 use super::durations::Micros;
 use super::open_card::OpenCard;
 use super::record::{Record, Text};
+use super::recording::{News, promises};
 use super::settings::Calls;
 
 /// How long a card stays on the screen of a phone that does not ring, while the client waits for another round.
@@ -38,6 +40,13 @@ const LINGER: Micros = 30 * 1_000_000;
 pub enum Output {
     /// Requests, all or none of which are to be accepted.
     Tell(Vec<Draft>),
+    /// A client whose number is known calls: it is time to ask the CRM for him.
+    Inbound {
+        /// His number in the CRM's form.
+        phone: Text,
+    },
+    /// What becomes known of a call's recordings, in its place among what is told.
+    Recording(News),
     /// A call has ended, and this is what happened in it.
     Ended {
         /// Its linkedid.
@@ -125,6 +134,13 @@ impl Tracker {
         callids.map(ToString::to_string).collect()
     }
 
+    /// The channels of clients with this number who have called and whom somebody may still look at: their unique ids.
+    pub fn callers<'a>(&'a self, phone: &'a str) -> impl Iterator<Item = &'a Id> {
+        let calls = self.calls.values();
+        let calls = calls.filter(move |call| call.direction == Direction::In && *call.phone == *phone);
+        calls.flat_map(|call| &call.clients)
+    }
+
     /// How many channels are known.
     #[must_use]
     pub fn channels(&self) -> usize {
@@ -192,6 +208,10 @@ impl Tracker {
             }
         }
         if !drafts.is_empty() {
+            let talk = |draft: &Draft| draft.kind == Kind::Accepted || promises(draft);
+            if drafts.iter().any(talk) {
+                self.tell_of_recordings(call);
+            }
             self.output.push(Output::Tell(drafts));
         }
     }

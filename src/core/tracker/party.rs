@@ -4,7 +4,7 @@
 //! trace.
 
 use crate::core::pattern::Patterns;
-use crate::core::record::{Channel, Text};
+use crate::core::record::{self, Text};
 use crate::core::settings::Calls;
 
 /// Whose a channel is.
@@ -40,12 +40,12 @@ const OWN: [&str; 14] = [
 ];
 
 impl Party {
-    /// Whose the channel is. An employee is known by the name of the endpoint, else by the number that the endpoint has as
+    /// Whose the channel of this name is, which has this caller's number. An employee is known by the name of the endpoint, else by the number that the endpoint has as
     /// its caller's: endpoints can be called anything. A trunk that is named in `trunks` is never taken for an employee,
     /// whatever number its caller shows.
     #[must_use]
-    pub fn of(channel: &Channel, calls: &Calls) -> Self {
-        let (technology, endpoint) = (channel.technology(), channel.endpoint());
+    pub fn of(name: &str, caller: &str, calls: &Calls) -> Self {
+        let (technology, endpoint) = (record::technology(name), record::endpoint(name));
         if technology == "Local" {
             return Self::Local;
         }
@@ -55,7 +55,7 @@ impl Party {
         if calls.trunks.matches(technology, endpoint) {
             return Self::Outside;
         }
-        if let Some(ext) = internal(&calls.internal, [endpoint, &channel.caller]) {
+        if let Some(ext) = internal(&calls.internal, [endpoint, caller]) {
             return Self::Employee(ext);
         }
         if calls.trunks.is_empty() {
@@ -107,7 +107,6 @@ pub fn dialed_number(dial_string: &str) -> Option<&str> {
 mod tests {
     use super::{Party, dialed_number, targets};
     use crate::core::pattern::Patterns;
-    use crate::core::record::Channel;
     use crate::core::settings::Calls;
     use crate::core::trunks::Trunks;
 
@@ -120,12 +119,7 @@ mod tests {
     }
 
     fn party(name: &str, caller: &str, trunks: &str) -> Party {
-        let channel = Channel {
-            name: name.into(),
-            caller: caller.into(),
-            ..Channel::default()
-        };
-        Party::of(&channel, &calls(trunks))
+        Party::of(name, caller, &calls(trunks))
     }
 
     #[test]

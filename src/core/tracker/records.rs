@@ -11,7 +11,7 @@ use super::world::{Id, Reach, is_number};
 use super::{Output, Tracker, line_group};
 use crate::core::direction::Direction;
 use crate::core::draft::Draft;
-use crate::core::record::{Channel, Phase, Stage, Text, What};
+use crate::core::record::{Channel, Phase, RECORDING, Stage, Text, What};
 
 /// Where a client leaves a message: nobody will take the call any more.
 const VOICEMAIL: [&str; 2] = ["VoiceMail", "MinivmRecord"];
@@ -195,6 +195,16 @@ impl Tracker {
                 let retriever = retriever.as_ref().and_then(|retriever| self.known(retriever));
                 std::iter::once(id).chain(retriever).collect()
             }
+            What::Contact { phone, responsible } => {
+                self.is_responsible(phone, responsible);
+                Vec::new()
+            }
+            What::Variable {
+                uniqueid,
+                name,
+                value,
+                ..
+            } if **name == *RECORDING => self.is_recorded(uniqueid, value),
             What::Variable {
                 uniqueid,
                 name,
@@ -277,6 +287,27 @@ impl Tracker {
         vec![id]
     }
 
+    /// Whoever calls with this number now is this employee's client. It changes nothing before the call is missed.
+    fn is_responsible(&mut self, phone: &str, responsible: &Text) {
+        let Some(ext) = internal(&self.settings.internal, [&**responsible]) else {
+            return;
+        };
+        let calls = self.calls.values_mut();
+        let mut told = Vec::new();
+        for call in calls.filter(|call| call.direction == Direction::In && *call.phone == *phone) {
+            if call.responsible.as_ref() != Some(&ext) {
+                call.responsible = Some(ext.clone());
+                told.extend(call.clients.first().cloned());
+            }
+        }
+        for id in told {
+            self.note(
+                &id,
+                format_args!("the CRM says that {ext} is responsible for {phone}"),
+            );
+        }
+    }
+
     /// What the dialplan tries, for a call that reaches nobody's phone: it would be told nowhere. The dialplan's place does not
     /// serve otherwise than in FreePBX's contexts for extensions: groups and menus have numbers like employees'.
     fn tries(&mut self, id: &Id, channel: &Channel) {
@@ -343,6 +374,7 @@ impl Tracker {
         }
         self.settle_calls(&touched);
         if let Some((linkedid, group)) = self.world.remove(id) {
+            self.recordings_are_over(&group);
             self.output.push(Output::Ended {
                 linkedid: group.callids.first().unwrap_or(&linkedid).to_string(),
                 channels: group.seen.iter().map(ToString::to_string).collect(),

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use super::Tracker;
 use super::call::{Call, Progress};
-use super::world::{Called, Id, Reach};
+use super::world::{Called, Id, Reach, push};
 use crate::core::direction::Direction;
 use crate::core::draft::Draft;
 use crate::core::record::Text;
+use crate::core::settings::Missed;
 
 impl Tracker {
     pub(super) fn around(&self, id: &Id) -> BTreeSet<u64> {
@@ -69,7 +70,7 @@ impl Tracker {
                     .line_mut(line)
                     .filter(|line| !line.talks_in.contains(&key))
                 {
-                    line.talks_in.push(key);
+                    push(&mut line.talks_in, key);
                 }
             }
             let told = call.talks(ext, lines, now);
@@ -183,41 +184,52 @@ impl Tracker {
                 .filter(|card| !open || card.progress == Progress::Open);
             cards.map(|card| card.ext.clone()).collect()
         };
-        let mut candidates = exts(true);
+        let responsible = call
+            .responsible
+            .clone()
+            .filter(|_| self.settings.missed == Missed::Responsible);
+        let open = exts(true);
+        // All were closed while the client waited, or nobody's phone rang at all.
+        let mut candidates = if open.is_empty() {
+            exts(false)
+        } else {
+            open.clone()
+        };
         if candidates.is_empty() {
-            // All were closed while the client waited, or nobody's phone rang at all.
-            candidates = exts(false);
-            if candidates.is_empty() {
-                let nobody = Some(&self.settings.nobody).filter(|ext| !ext.is_empty());
-                candidates.extend(
-                    call.tried
-                        .clone()
-                        .or_else(|| nobody.map(|ext| ext.as_str().into())),
-                );
-            }
-            let chosen = Call::missed(self.settings.missed, &candidates).to_vec();
-            if chosen.is_empty() {
-                self.tell(
-                    call,
-                    None,
-                    "nobody's phone rang and no employee was tried: there is nobody to tell it to",
-                );
-            }
-            for ext in chosen {
-                let mut told: Vec<Draft> = call.open(&ext, now).into_iter().collect();
-                told.extend(call.close(&ext, "Missed", data, now));
-                self.tell(call, told, why);
-            }
-            return;
+            let nobody = Some(&self.settings.nobody).filter(|ext| !ext.is_empty());
+            candidates.extend(
+                call.tried
+                    .clone()
+                    .or_else(|| nobody.map(|ext| ext.as_str().into())),
+            );
         }
-        let chosen = Call::missed(self.settings.missed, &candidates).to_vec();
-        for ext in &candidates {
+        let chosen = match &responsible {
+            Some(ext) => vec![ext.clone()],
+            None => Call::missed(self.settings.missed, &candidates).to_vec(),
+        };
+        if chosen.is_empty() {
+            self.tell(
+                call,
+                None,
+                "nobody's phone rang and no employee was tried: there is nobody to tell it to",
+            );
+        }
+        for ext in &open {
             let status = if chosen.contains(ext) {
                 "Missed"
             } else {
                 "Cancelled"
             };
             let told = call.close(ext, status, data, now);
+            self.tell(call, told, why);
+        }
+        for ext in chosen.iter().filter(|ext| !open.contains(ext)) {
+            let mut told: Vec<Draft> = call.open(ext, now).into_iter().collect();
+            told.extend(call.close(ext, "Missed", data, now));
+            let why = match &responsible {
+                Some(_) => "nobody talked with the client, for whom he is responsible",
+                None => why,
+            };
             self.tell(call, told, why);
         }
     }
@@ -281,6 +293,7 @@ impl Tracker {
         {
             call.group = Arc::clone(&line.group);
         }
+        self.find_recordings(&mut call);
         let data = self.data(&call.group);
         let data: Vec<(&str, &str)> = data.iter().map(|(name, value)| (&**name, &**value)).collect();
         what(self, &mut call, &data);

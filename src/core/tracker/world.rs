@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::party::Party;
+use super::recordings::Take;
 use super::story::Story;
 use crate::core::durations::Micros;
 use crate::core::record::{Bridge, Channel, Stage, Text};
@@ -34,11 +35,36 @@ pub enum Called {
     Over,
 }
 
+/// What is kept of a channel's snapshots: there are many channels.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Such as `PJSIP/101-00000001`.
+    pub name: Text,
+    /// How far it has come.
+    pub stage: Stage,
+    /// The caller's number: for a called channel its own.
+    pub caller: Text,
+    /// The number at the other end.
+    pub connected: Text,
+    /// The number that was dialled to reach it.
+    pub dialed: Text,
+    /// The number that redirected the call here.
+    pub rdnis: Text,
+    /// The caller does not want the number to be shown.
+    pub restricted: bool,
+    /// Where it is in the dialplan.
+    pub exten: Text,
+    /// The hangup's cause by Q.850, 0 while there is none.
+    pub cause: i32,
+    /// When it was made.
+    pub created: Micros,
+}
+
 /// A channel.
 #[derive(Debug)]
 pub struct Line {
-    /// The channel as it was told last. What is not needed is left empty.
-    pub channel: Channel,
+    /// The channel as it was told last.
+    pub channel: Known,
     /// The linkedid of its group.
     pub group: Id,
     /// Whose it is.
@@ -127,6 +153,10 @@ pub struct Group {
     pub variables: Vec<(Text, Text)>,
     /// The callids that were given to calls of this group.
     pub callids: Vec<Id>,
+    /// What of it is recorded.
+    pub takes: Vec<Take>,
+    /// The callids whose ends have promised a recording.
+    pub promised: Vec<Id>,
 }
 
 impl Group {
@@ -135,7 +165,7 @@ impl Group {
         /// Enough to find a call by any channel of an ordinary one.
         const MOST: usize = 500;
         if self.seen.len() < MOST && !self.seen.contains(id) {
-            self.seen.push(Arc::clone(id));
+            push(&mut self.seen, Arc::clone(id));
         }
     }
 }
@@ -157,6 +187,15 @@ pub struct World {
     locals: BTreeMap<Text, Id>,
 }
 
+/// Adds to a list that has one entry or two in nearly every call, and in very many calls: the room for four that a vector
+/// begins with would stay empty.
+pub(super) fn push<T>(list: &mut Vec<T>, entry: T) {
+    if list.len() < 4 {
+        list.reserve_exact(1);
+    }
+    list.push(entry);
+}
+
 /// How far to look for who is joined with whom.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -173,6 +212,12 @@ impl World {
     #[must_use]
     pub fn line(&self, id: &str) -> Option<&Line> {
         self.lines.get(id).map(|line| &**line)
+    }
+
+    /// A channel, and its unique id as it is kept.
+    #[must_use]
+    pub fn line_with_id(&self, id: &str) -> Option<(&Id, &Line)> {
+        self.lines.get_key_value(id).map(|(id, line)| (id, &**line))
     }
 
     /// A channel.
@@ -236,12 +281,12 @@ impl World {
             .groups
             .get_key_value(&**linkedid)
             .map_or_else(|| Arc::from(&**linkedid), |(group, _)| Arc::clone(group));
-        let party = Party::of(told, calls);
+        let party = Party::of(&told.name, &told.caller, calls);
         if party == Party::Local {
             self.locals.insert(told.name.clone(), Arc::clone(&id));
         }
         let mut line = Line {
-            channel: Channel::default(),
+            channel: Known::default(),
             group: Arc::clone(&group),
             party,
             bridge: None,
@@ -263,7 +308,7 @@ impl World {
         line.take(told);
         self.lines.insert(Arc::clone(&id), Box::new(line));
         let group = self.group_mut(&group);
-        group.lines.push(Arc::clone(&id));
+        push(&mut group.lines, Arc::clone(&id));
         group.saw(&id);
         id
     }
@@ -279,7 +324,7 @@ impl World {
         };
         let from = std::mem::replace(&mut line.group, Arc::clone(&to));
         let group = self.group_mut(&to);
-        group.lines.push(Arc::clone(id));
+        push(&mut group.lines, Arc::clone(id));
         group.saw(id);
         let Some(old) = self.groups.get_mut(&from) else {
             return;
@@ -297,6 +342,8 @@ impl World {
             new.saw(id);
         }
         new.callids.extend(old.callids);
+        new.takes.extend(old.takes);
+        new.promised.extend(old.promised);
         for (name, value) in old.variables {
             if !new.variables.iter().any(|(known, _)| *known == name) {
                 new.variables.push((name, value));
@@ -338,7 +385,7 @@ impl World {
         let room = self.rooms.entry(Arc::clone(&key)).or_default();
         // A bridge changes its technology as channels come and go, so the last word holds.
         room.holding = &*bridge.technology == "holding_bridge";
-        room.lines.push(Arc::clone(id));
+        push(&mut room.lines, Arc::clone(id));
         if let Some(line) = self.lines.get_mut(id) {
             line.bridge = Some(Arc::clone(&key));
             line.was_bridged = true;
@@ -390,7 +437,7 @@ impl World {
         }
         if let Some(caller) = caller.and_then(|caller| self.lines.get_mut(caller)) {
             caller.has_dialed = true;
-            caller.dialing.push(Arc::clone(peer));
+            push(&mut caller.dialing, Arc::clone(peer));
         }
     }
 

@@ -21,6 +21,9 @@ impl Dispatcher {
         if let Err(error) = self.forget_stories() {
             return self.spool_failed(&error, now);
         }
+        if let Err(error) = self.keep_recordings(now) {
+            return self.spool_failed(&error, now);
+        }
         let wall = self.clock.wall();
         let Some(spool) = &self.spool else { return };
         for (state, keep) in [

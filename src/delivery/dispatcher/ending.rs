@@ -20,6 +20,10 @@ impl Dispatcher {
         self.hear_stories(None, self.clock.steady());
         self.write_stories(self.clock.steady(), true);
         self.write_alive(self.clock.steady());
+        if !self.recordings.end() {
+            self.shared.left_behind.store(true, Ordering::SeqCst);
+            log::warn!("The encoder's thread still waits for the disk and is left behind; it ends by itself");
+        }
         drop(self.jobs);
         drop(self.waiting_jobs);
         for worker in self.workers {

@@ -38,6 +38,7 @@ impl Dispatcher {
         );
         let ends = Accepted {
             drafts,
+            news: None,
             wall,
             steady: now,
         };
@@ -46,8 +47,18 @@ impl Dispatcher {
 
     pub(super) fn take_in(&mut self, fresh: Vec<Accepted>, now: Millis) -> Vec<Arc<Parcel>> {
         let mut parcels = Vec::new();
-        for Accepted { drafts, wall, steady } in fresh {
-            for draft in drafts {
+        for Accepted {
+            drafts,
+            news,
+            wall,
+            steady,
+        } in fresh
+        {
+            if let Some(news) = news {
+                self.hear_of_recording(news);
+            }
+            for mut draft in drafts {
+                self.promise_recording(&mut draft);
                 let id = self.spool.as_mut().map_or(0, Spool::take_id);
                 self.open_cards.note(&draft, wall);
                 let parcel = Arc::new(Parcel {

@@ -208,6 +208,7 @@ impl Dispatcher {
                 self.chore_cursor = 0;
                 self.status.failed = 0;
                 self.spool = Some(spool);
+                self.rewrite_recordings();
                 self.open_cards.start_over();
                 self.save_open_cards();
                 if let Err(error) = written {
@@ -298,6 +299,7 @@ impl Dispatcher {
         });
         let left_open = left_open.and_then(|()| spool.open_cards());
         self.spool = Some(spool);
+        self.adopt_recordings();
         match left_open {
             Ok(cards) => self.open_cards.adopt(cards),
             Err(error) => self.spool_failed(&error, self.clock.steady()),

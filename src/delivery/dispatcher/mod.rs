@@ -19,11 +19,14 @@ mod ending;
 mod intake;
 mod keeping;
 mod orders;
+mod recordings;
 mod sending;
 mod stories;
 
+use self::recordings::Recordings;
 use super::clock::Clock;
 use super::question::{Answer, Question};
+use super::recordings::{Outcome as Treated, Setup};
 use super::spool::{Change, Spool};
 use super::status::Status;
 use super::story::Story;
@@ -63,6 +66,10 @@ pub(crate) enum Control {
     Ask(Question, Sender<Answer>),
     /// Cards that were shown before this moment, milliseconds since 1970, have no living channel.
     CloseShownBefore(u64),
+    /// How recordings are treated from now on.
+    Recordings(Option<Arc<Setup>>),
+    /// What became of a recording.
+    Treated(u64, Treated),
     /// New settings; the client was exchanged already.
     Reconfigure(settings::Delivery),
     /// The end. Requests under way get so much time.
@@ -97,6 +104,7 @@ pub(crate) struct Dispatcher {
     backoff: Backoff,
     unsaved: Vec<Change>,
     unsaved_since: Millis,
+    recordings: Recordings,
     open_cards: OpenCards,
     cards_wait: bool,
     dead_before: Option<u64>,
@@ -151,6 +159,7 @@ impl Dispatcher {
             lanes: Lanes::default(),
             unsaved: Vec::new(),
             unsaved_since: 0,
+            recordings: Recordings::default(),
             open_cards: OpenCards::default(),
             cards_wait: false,
             dead_before: None,
@@ -204,6 +213,7 @@ impl Dispatcher {
         let now = self.clock.steady();
         self.accept(fresh, now);
         self.close_dead(now);
+        self.treat_recordings(now);
         self.answer_all();
         self.load(now);
         self.chores(now);
@@ -213,7 +223,7 @@ impl Dispatcher {
 
     /// How long nothing needs doing unless somebody says something.
     fn wait(&self, now: Millis) -> Duration {
-        let mut until = self.next_chores;
+        let mut until = self.next_chores.min(self.recordings.due().unwrap_or(Millis::MAX));
         if !self.unsaved.is_empty() {
             until = until.min(if self.status.spool_trouble.is_empty() {
                 self.unsaved_since + SETTLE_WAIT
@@ -269,6 +279,8 @@ impl Dispatcher {
             Control::CloseShownBefore(started) => {
                 (self.dead_before, self.look_for_dead) = (Some(started), true);
             }
+            Control::Recordings(setup) => self.set_up_recordings(setup),
+            Control::Treated(id, outcome) => self.treated(id, outcome),
             Control::Reconfigure(config) => self.reconfigure(config),
             Control::Stop { grace } => self.stop = Some(grace),
         }
@@ -297,6 +309,7 @@ impl Dispatcher {
             self.status.slowest_sync = syncer.slowest();
         }
         self.status.spool_limit = self.config.max_spool;
+        self.status.recordings = self.recordings.status();
         self.shared
             .status
             .lock()

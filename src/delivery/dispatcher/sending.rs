@@ -35,6 +35,9 @@ impl Dispatcher {
                 self.lanes.finish(&parcel.draft.callid);
                 continue;
             }
+            let Some(parcel) = self.with_its_recording(parcel, now) else {
+                continue;
+            };
             self.gate.sent(now);
             let job = if probe {
                 Job::Probe(parcel)

@@ -8,6 +8,7 @@ mod behaviour;
 mod caller;
 mod description;
 mod dialog;
+mod ears;
 mod leg;
 mod line;
 mod message;
@@ -21,10 +22,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::tone::Tone;
 use crate::until;
 use agent::Agent;
 pub use behaviour::Behaviour;
 pub use caller::Caller;
+pub use ears::Reception;
 pub use leg::{End, Phase};
 pub use line::Line;
 
@@ -111,6 +114,19 @@ impl Phone {
         self.shared.agent().behave(Some(dialled), behaviour);
     }
 
+    /// What it says in its calls from now on: a tone, or nothing.
+    pub fn say(&self, tone: Option<Tone>) {
+        self.shared.agent().hum(tone);
+    }
+
+    /// From now on it keeps what it hears: [`Line::heard`], [`Line::reception`].
+    ///
+    /// # Errors
+    /// When its socket does not obey.
+    pub fn listen(&self) -> Result<()> {
+        self.shared.agent().listen()
+    }
+
     /// Calls that number.
     ///
     /// # Errors
@@ -158,6 +174,12 @@ impl Phone {
     #[must_use]
     pub fn came_to(&self, dialled: &str) -> usize {
         self.shared.agent().came(Some(dialled))
+    }
+
+    /// Whether somebody talks on it now.
+    #[must_use]
+    pub fn talks(&self) -> bool {
+        self.shared.agent().talks()
     }
 
     /// Ends every call that is not over.
@@ -221,7 +243,7 @@ fn live(shared: &Shared, heard: &UdpSocket) -> Result<()> {
         let heard = agent.receive(&datagram[..length]);
         let now = Instant::now();
         let done = agent.tick(now);
-        let spoken = agent.speak(now);
+        let spoken = agent.speak(now).and_then(|()| agent.hear(now));
         for error in [heard, done, spoken].into_iter().filter_map(Result::err) {
             agent.complain(&error);
         }
@@ -261,6 +283,31 @@ mod tests {
         line.hangup().unwrap();
         assert_eq!(other.wait_ended().unwrap(), End::HungUp);
         assert_eq!(line.wait_ended().unwrap(), End::Left);
+    }
+
+    #[test]
+    fn each_hears_what_the_other_says() {
+        let (one, two) = pair();
+        let [low, high] = [440, 620].map(Tone);
+        for (phone, tone) in [(&one, low), (&two, high)] {
+            phone.say(Some(tone));
+            phone.listen().unwrap();
+        }
+        two.will(Behaviour::Answer);
+        let line = one.call("102").unwrap();
+        let other = two.expect_call().unwrap();
+        let enough = Duration::from_millis(500);
+        for (line, hears, not) in [(&line, high, low), (&other, low, high)] {
+            let heard = until("half a second of a tone", BOUND, || {
+                Ok(Some(line.heard()?).filter(|heard| heard.presence(hears) >= enough))
+            });
+            assert_eq!(heard.unwrap().presence(not), Duration::ZERO);
+        }
+        assert!(line.said().unwrap() >= enough);
+        let reception = line.reception().unwrap();
+        assert_eq!((reception.packets >= 25, reception.lost), (true, 0));
+        line.hangup().unwrap();
+        other.wait_hung_up().unwrap();
     }
 
     #[test]

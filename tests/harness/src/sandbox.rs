@@ -65,6 +65,19 @@ impl Sandbox {
         Ok(sandbox)
     }
 
+    /// Lets everything else on the machine go before it, as if it were on another one.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn yield_to_all(&self) -> Result<()> {
+        let process = self.process.as_ref().context("the sandbox does not run")?;
+        let pid = i32::try_from(process.pid())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        rustix::process::setpriority_process(pid, 19)?;
+        Ok(())
+    }
+
     /// Starts it again after [`Sandbox::stop`], at the same addresses and with the same tokens; its log goes on, what
     /// it had in memory is gone.
     ///
@@ -154,6 +167,14 @@ impl Sandbox {
         self.ask("POST", path, &body.to_string())
     }
 
+    /// What its control interface answers to a GET with something else than JSON.
+    ///
+    /// # Errors
+    /// When it does not answer with a status of success.
+    pub fn fetch(&self, path: &str) -> Result<Vec<u8>> {
+        self.bytes("GET", path, "")
+    }
+
     /// Sets a fault, such as `status=500,next=2`.
     ///
     /// # Errors
@@ -171,17 +192,23 @@ impl Sandbox {
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> Result<Value> {
-        let (head, text) = exchange(self.control, method, path, body)
-            .with_context(|| format!("{method} {path} of the sandbox's control interface"))?;
-        let status = head.split(' ').nth(1).unwrap_or_default();
-        ensure!(
-            status.starts_with('2'),
-            "{method} {path} was answered with {status}: {text}"
-        );
+        let text = String::from_utf8(self.bytes(method, path, body)?)?;
         if text.trim().is_empty() {
             return Ok(Value::Null);
         }
         serde_json::from_str(&text).with_context(|| format!("{method} {path} was answered with {text:?}"))
+    }
+
+    fn bytes(&self, method: &str, path: &str, body: &str) -> Result<Vec<u8>> {
+        let (head, answer) = exchange(self.control, method, path, body)
+            .with_context(|| format!("{method} {path} of the sandbox's control interface"))?;
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        ensure!(
+            status.starts_with('2'),
+            "{method} {path} was answered with {status}: {}",
+            String::from_utf8_lossy(&answer)
+        );
+        Ok(answer)
     }
 
     /// The token that the PBX has to send.
@@ -291,7 +318,7 @@ fn announced(output: impl Read + Send + 'static) -> Result<(String, String)> {
 }
 
 /// One HTTP request on a connection of its own. Returns the status line and the body.
-fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<(String, String)> {
+fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, BOUND)?;
     stream.set_read_timeout(Some(BOUND))?;
     let length = body.len();
@@ -302,16 +329,17 @@ fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> Result
     )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    let answer = String::from_utf8(answer)?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
         .context("the answer has no end of headers")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     ensure!(
         !head.to_ascii_lowercase().contains("transfer-encoding: chunked"),
         "the answer comes in chunks"
     );
     Ok((
         head.lines().next().unwrap_or_default().to_owned(),
-        body.to_owned(),
+        answer.split_off(end + 4),
     ))
 }

@@ -24,6 +24,7 @@ pub struct Plan {
     mode: &'static str,
     calls: String,
     delivery: String,
+    sections: String,
 }
 
 impl Plan {
@@ -59,6 +60,12 @@ impl Plan {
         self
     }
 
+    /// A further section of planfix.conf.
+    pub fn section(mut self, name: &str, lines: &str) -> Self {
+        self.sections.push_str(&format!("\n[{name}]\n{lines}\n"));
+        self
+    }
+
     /// Starts the CRM and lays Asterisk out, without starting it.
     ///
     /// # Errors
@@ -68,13 +75,14 @@ impl Plan {
         let crm = Sandbox::start(&arguments)?;
         let settings = format!(
             "[general]\nmode = {}\n\n[planfix]\nurl = {}\ntoken = {}\npbx_token = {}\n\n[calls]\n{}\n\
-             [delivery]\n{}",
+             [delivery]\n{}{}",
             self.mode,
             crm.url(),
             crm.token(),
             crm.pbx_token(),
             self.calls,
-            self.delivery
+            self.delivery,
+            self.sections
         );
         let asterisk = self.builder.file("planfix.conf", &settings).prepare()?;
         Ok(Stage {
@@ -132,6 +140,7 @@ impl Stage {
             mode: "dialplan",
             calls: String::new(),
             delivery: String::new(),
+            sections: String::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use harness::{Asterisk, Stage, Version, event, field, flat, is_taken_in, module_
 
 on_both! {
     autoload_takes_it_along,
+    its_threads_stand_behind_those_of_calls,
     it_is_loaded_unloaded_and_loaded_again_on_command,
     a_missing_or_faulty_file_leaves_it_loaded_and_disabled,
     a_faulty_file_at_a_reload_changes_nothing,
@@ -51,6 +52,44 @@ fn autoload_takes_it_along(version: Version) -> Result<()> {
         ensure!(is_running(&stage.asterisk)?, "it does not run");
         stage.queue("INCOMING,79101234567,101,autoload.1")?;
         stage.taken_in(1).map(drop)
+    })
+}
+
+/// Name and nice value of every thread.
+fn threads(asterisk: &Asterisk) -> Result<Vec<(String, i32)>> {
+    let mut threads = Vec::new();
+    for task in fs::read_dir(format!("/proc/{}/task", asterisk.pid()?))? {
+        // One that has just ended is no news.
+        let Ok(text) = fs::read_to_string(task?.path().join("stat")) else {
+            continue;
+        };
+        let (head, tail) = text.rsplit_once(") ").context("no thread's stat")?;
+        let name = head.split_once('(').context("no thread's stat")?.1;
+        // Field 19 of proc(5); the third comes after the name.
+        let nice = tail.split(' ').nth(16).context("no thread's stat")?;
+        threads.push((name.to_owned(), nice.parse()?));
+    }
+    Ok(threads)
+}
+
+fn its_threads_stand_behind_those_of_calls(version: Version) -> Result<()> {
+    let plan = Stage::plan(version).auto();
+    plan.play(|stage| {
+        let (ours, others): (Vec<_>, Vec<_>) = threads(&stage.asterisk)?
+            .into_iter()
+            .partition(|(name, _)| name.starts_with("planfix/"));
+        for name in ["planfix/calls", "planfix/spool", "planfix/names"] {
+            ensure!(
+                ours.iter().any(|(ours, _)| ours == name),
+                "there is no {name}: {ours:?}"
+            );
+        }
+        let first = others.iter().map(|(_, nice)| *nice).max().context("no threads")?;
+        ensure!(
+            ours.iter().all(|(_, nice)| *nice == first + 5),
+            "beside {first}: {ours:?}"
+        );
+        Ok(())
     })
 }
 
@@ -125,7 +164,10 @@ fn a_missing_or_faulty_file_leaves_it_loaded_and_disabled(version: Version) -> R
         ] {
             cases.push((Some(text), format!("planfix.conf:{place}: {problem}")));
         }
-        let tokenless = right.replace(&format!("token = {}\n", stage.crm.token()), "\n");
+        // With a key of its own the module would wait for Planfix to bring the other one.
+        let tokenless = right
+            .replace(&format!("\ntoken = {}\n", stage.crm.token()), "\n")
+            .replace(&format!("pbx_token = {}\n", stage.crm.pbx_token()), "\n");
         cases.push((
             Some(tokenless),
             "planfix.conf: 'token' is missing in section [planfix]: set it to the authorization key that Planfix shows"
@@ -175,7 +217,10 @@ fn a_faulty_file_at_a_reload_changes_nothing(version: Version) -> Result<()> {
                 format!("{right}retry_max = soon\n"),
                 format!("planfix.conf:{last}: 'retry_max': 'soon'"),
             ),
-            (right.replace(stage.crm.token(), ""), "'token'".to_owned()),
+            (
+                right.replace(stage.crm.token(), ""),
+                "planfix.conf: 'token' is missing in section [planfix]".to_owned(),
+            ),
             (
                 right.replace(
                     stage.crm.url(),

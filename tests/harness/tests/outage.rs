@@ -264,6 +264,15 @@ fn silent_name_servers_hold_nobody_up(version: Version) -> Result<()> {
         stage.reload_with(&far)?;
         call(stage, "names.1")?;
         status_says(stage, "out of reach for")?;
+        // Nor do the name servers hold up who wants to know who calls: 300 ms for the first few, and then nobody.
+        let mut ami = stage.asterisk.ami()?;
+        let start = Instant::now();
+        for number in 10..60 {
+            let name = ami.getvar(None, &format!("PLANFIX_CONTACT(791600000{number},name)"))?;
+            ensure!(name.is_empty(), "nobody can have told {name}");
+        }
+        let took = start.elapsed();
+        ensure!(took < BOUND, "50 questions took {took:?}");
         // It comes back, and so does the stop, although the name servers never answer.
         let check = flat(&console(&stage.asterisk, "planfix check")?);
         ensure!(
@@ -741,6 +750,7 @@ fn every_check_passes_or_names_its_cure(version: Version) -> Result<()> {
     let plan = Stage::plan(version)
         .crm("--pbx-url")
         .crm(ADDRESS)
+        .asterisk(|builder| builder.extensions("[from-internal]\nexten => _X.,1,Hangup()\n"))
         .delivery(&format!("max_spool = 16M\n[planfix]\npbx_url = {ADDRESS}"));
     plan.play(|stage| {
         let check = |expected: &[&str]| -> Result<()> {
@@ -770,11 +780,17 @@ fn every_check_passes_or_names_its_cure(version: Version) -> Result<()> {
             "pass Spool",
             "pass Disk space",
             "pass HTTP server on",
+            "pass Click-to-call http://127.0.0.1",
             "Everything is in order.",
         ])?;
         stage.crm.post(
             "/_sandbox/ping",
-            &serde_json::json!({ "pbx_token": "other", "pbx_url": "https://elsewhere" }),
+            &serde_json::json!({ "pbx_token": "other", "pbx_url": "https://pbx.example.com/" }),
+        )?;
+        check(&["FAIL Address of the PBX the one that was entered in Planfix does not end in /planfix/api"])?;
+        stage.crm.post(
+            "/_sandbox/ping",
+            &serde_json::json!({ "pbx_token": "other", "pbx_url": "https://elsewhere/planfix/api" }),
         )?;
         check(&[
             "FAIL Key of the PBX pbx_token differs from what was entered in Planfix",
@@ -789,6 +805,17 @@ fn every_check_passes_or_names_its_cure(version: Version) -> Result<()> {
         check(&[
             "FAIL Ping the token is not accepted (HTTP 401)",
             "set 'token' in planfix.conf to the key that Planfix shows",
+        ])?;
+        stage.asterisk.configure(
+            "http.conf",
+            "[general]\nenabled = yes\nbindaddr = 127.0.0.1\nbindport = 1\n",
+        )?;
+        check(&["FAIL Click-to-call http://127.0.0.1:1/planfix/api"])?;
+        let settings = stage.settings().replace(ADDRESS, "https://pbx.example.com");
+        stage.reload_with(&format!("{settings}\n[callback]\ncontext = nowhere\n"))?;
+        check(&[
+            "FAIL Path of the PBX pbx_url in planfix.conf does not end in /planfix/api",
+            "FAIL Numbers to call there is no context 'nowhere' in the dialplan",
         ])?;
         stage
             .asterisk

@@ -16,10 +16,12 @@ on_both! {
 const BOUND: Duration = Duration::from_secs(30);
 
 /// Every command of the module, and those of Asterisk that show what it is set to.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 24] = [
     "planfix show status",
     "planfix show queue",
     "planfix show failed",
+    "planfix show link nonsense",
+    "planfix rotate links nonsense",
     "planfix check",
     "planfix retry all",
     "planfix retry 1",

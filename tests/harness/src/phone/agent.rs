@@ -5,6 +5,7 @@
 //! phone ever sends goes to the one Asterisk that it belongs to.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,14 @@ use anyhow::{Context, Result, ensure};
 
 use super::behaviour::Behaviour;
 use super::caller::Caller;
-use super::description::{Flow, describe, silence};
+use super::description::{Flow, describe, packet};
 use super::dialog::Dialog;
 use super::leg::{End, Leg, Phase, Step};
 use super::message::{Message, Start, parameter, uri_of, user_of};
+use crate::tone::Tone;
 
+/// What a phone understands.
+const ALLOWED: &str = "INVITE, ACK, CANCEL, BYE, NOTIFY, REFER, INFO, UPDATE, OPTIONS";
 /// The first pause before something is said again, and the longest (T1 and T2 of RFC 3261, section 17).
 const FIRST_REPEAT: Duration = Duration::from_millis(500);
 const LAST_REPEAT: Duration = Duration::from_secs(4);
@@ -26,7 +30,11 @@ const REPEATS_END: Duration = Duration::from_secs(32);
 const GLARE: Duration = Duration::from_millis(200);
 
 /// So often a packet of voice goes out.
-const PACKET: Duration = Duration::from_millis(20);
+pub(crate) const PACKET: Duration = Duration::from_millis(20);
+/// What a machine that was busy elsewhere makes up for at once; after longer it goes on from now.
+const LATE: Duration = Duration::from_secs(1);
+/// A packet of voice is far shorter.
+const LONGEST: usize = 2_048;
 
 /// What a repeated datagram waits for.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,8 +60,10 @@ pub(crate) struct Agent {
     socket: UdpSocket,
     address: SocketAddr,
     media: SocketAddr,
-    /// Where silence is sent from; nobody listens to what comes back.
+    /// Where voice is sent from; nobody listens to what comes back, unless the phone is told to.
     voice: UdpSocket,
+    says: Option<Tone>,
+    listens: bool,
     next_packet: Instant,
     server: SocketAddr,
     /// The user part of the phone's own address.
@@ -72,6 +82,8 @@ impl Agent {
             socket,
             media: voice.local_addr()?,
             voice,
+            says: None,
+            listens: false,
             next_packet: Instant::now(),
             server,
             user: user.to_owned(),
@@ -90,6 +102,16 @@ impl Agent {
             }
             None => self.behaviour = behaviour,
         }
+    }
+
+    pub(crate) fn hum(&mut self, tone: Option<Tone>) {
+        self.says = tone;
+    }
+
+    pub(crate) fn listen(&mut self) -> Result<()> {
+        self.voice.set_nonblocking(true)?;
+        self.listens = true;
+        Ok(())
     }
 
     pub(crate) fn transcript(&self) -> &[(Instant, String)] {
@@ -123,6 +145,10 @@ impl Agent {
         Some(call_id.clone())
     }
 
+    pub(crate) fn talks(&self) -> bool {
+        self.legs.values().any(|leg| leg.phase == Phase::Talking)
+    }
+
     /// Ends every call that is not over.
     pub(crate) fn end_all(&mut self) -> Result<()> {
         let open: Vec<String> = self
@@ -140,6 +166,7 @@ impl Agent {
         self.repeats.clear();
         self.behaviours.clear();
         self.behaviour = Behaviour::Ring;
+        self.says = None;
         self.transcript.clear();
     }
 
@@ -605,20 +632,41 @@ impl Agent {
         Ok(())
     }
 
-    /// Speaks, silently, into every call that goes on: Asterisk shortens a path through its own channels only when voice
-    /// comes along it.
+    /// Speaks, silently unless it was told to say something, into every call that goes on: Asterisk shortens a path
+    /// through its own channels only when voice comes along it. As much is said as time has passed, however late.
     pub(crate) fn speak(&mut self, now: Instant) -> Result<()> {
-        if now < self.next_packet {
-            return Ok(());
+        if now.saturating_duration_since(self.next_packet) > LATE {
+            self.next_packet = now;
         }
-        self.next_packet = now + PACKET;
-        for leg in self.legs.values_mut() {
-            if let Some(voice) = leg.voice
-                && leg.phase == Phase::Talking
-                && leg.flow.sends()
-            {
-                leg.packets = leg.packets.wrapping_add(1);
-                self.voice.send_to(&silence(leg.packets), voice)?;
+        while now >= self.next_packet {
+            self.next_packet += PACKET;
+            for leg in self.legs.values_mut() {
+                if let Some(voice) = leg.voice
+                    && leg.phase == Phase::Talking
+                    && leg.flow.sends()
+                {
+                    self.voice.send_to(&packet(leg.packets, self.says), voice)?;
+                    leg.packets = leg.packets.wrapping_add(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what was said to it, by whom it came from.
+    pub(crate) fn hear(&mut self, now: Instant) -> Result<()> {
+        let mut buffer = [0; LONGEST];
+        while self.listens {
+            let (length, from) = match self.voice.recv_from(&mut buffer) {
+                Ok(heard) => heard,
+                // The other side is gone: its end of the call will be, too.
+                Err(e) if e.kind() == ErrorKind::ConnectionRefused => continue,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => break,
+                Err(e) => return Err(e.into()),
+            };
+            let mut legs = self.legs.values_mut();
+            if let Some(leg) = legs.find(|leg| leg.voice == Some(from) && leg.phase == Phase::Talking) {
+                leg.ears.hear(&buffer[..length], now);
             }
         }
         Ok(())
@@ -643,10 +691,7 @@ impl Agent {
         request.push("Via", &via);
         request.push("Contact", &self.contact());
         request.push("Max-Forwards", "70");
-        request.push(
-            "Allow",
-            "INVITE, ACK, CANCEL, BYE, NOTIFY, REFER, INFO, UPDATE, OPTIONS",
-        );
+        request.push("Allow", ALLOWED);
         request.push("Supported", "replaces");
         request
     }
@@ -673,10 +718,7 @@ impl Agent {
     fn described(&mut self, request: &Message, code: u16, flow: Flow) -> Result<Message> {
         let mut response = self.response(request, code);
         response.push("Contact", &self.contact());
-        response.push(
-            "Allow",
-            "INVITE, ACK, CANCEL, BYE, NOTIFY, REFER, INFO, UPDATE, OPTIONS",
-        );
+        response.push("Allow", ALLOWED);
         let media = self.media;
         let leg = self.leg_mut(request.get("Call-ID"))?;
         leg.version += 1;
@@ -691,6 +733,8 @@ impl Agent {
             None => {
                 let mut response = self.response(request, code);
                 response.push("Contact", &self.contact());
+                // While it rings Asterisk tells a phone of a change only by UPDATE.
+                response.push("Allow", ALLOWED);
                 response
             }
         };

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::description::{Flow, place};
 use super::dialog::Dialog;
+use super::ears::Ears;
 use super::message::Message;
 
 /// How far a call has come.
@@ -67,8 +68,10 @@ pub(crate) struct Leg {
     pub(crate) flow: Flow,
     /// Where the other side wants our voice.
     pub(crate) voice: Option<SocketAddr>,
-    /// How much was said.
+    /// How much was said, in packets.
     pub(crate) packets: u16,
+    /// What was heard, as long as the phone listens.
+    pub(crate) ears: Ears,
     /// The version of our last description.
     pub(crate) version: u32,
     /// Whether a change of the media that we asked for is under way.
@@ -97,6 +100,7 @@ impl Leg {
             flow: Flow::Both,
             voice: None,
             packets: 0,
+            ears: Ears::default(),
             version: 1,
             changing: false,
             reply: None,

@@ -7,8 +7,11 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 
 use super::Shared;
+use super::agent::PACKET;
 use super::description::Flow;
+use super::ears::Reception;
 use super::leg::{End, Phase};
+use crate::tone::Sound;
 
 /// One call of a phone. It stays the phone's: dropping this ends nothing.
 #[derive(Clone, Debug)]
@@ -50,6 +53,23 @@ impl Line {
         agent
             .leg(&self.call_id)
             .map_or_else(|_| String::new(), |leg| leg.caller.clone())
+    }
+
+    /// A header of the request that began the call; empty where there is none, or the phone has forgotten the call.
+    #[must_use]
+    pub fn header(&self, name: &str) -> String {
+        let agent = self.shared.agent();
+        let header = agent.leg(&self.call_id).map(|leg| leg.invite.get(name));
+        header.unwrap_or_default().to_owned()
+    }
+
+    /// The caller's name, as the call began; empty where there is none, or the phone has forgotten the call.
+    #[must_use]
+    pub fn caller_name(&self) -> String {
+        let agent = self.shared.agent();
+        let from = agent.leg(&self.call_id).map(|leg| leg.invite.get("From"));
+        let (name, _) = from.unwrap_or_default().split_once('<').unwrap_or_default();
+        name.trim().trim_matches('"').to_owned()
     }
 
     /// Whether the other side was said to ring.
@@ -188,6 +208,30 @@ impl Line {
             self.shared.transcript()
         );
         Ok(())
+    }
+
+    /// How much this phone has said in the call, be it silence.
+    ///
+    /// # Errors
+    /// When the phone has forgotten it.
+    pub fn said(&self) -> Result<Duration> {
+        Ok(PACKET * u32::from(self.shared.agent().leg(&self.call_id)?.packets))
+    }
+
+    /// What this phone has heard in the call since it listens.
+    ///
+    /// # Errors
+    /// When the phone has forgotten it.
+    pub fn heard(&self) -> Result<Sound> {
+        Ok(Sound::alaw(&self.shared.agent().leg(&self.call_id)?.ears.alaw))
+    }
+
+    /// How whole the voice came that this phone has heard in the call since it listens.
+    ///
+    /// # Errors
+    /// When the phone has forgotten it.
+    pub fn reception(&self) -> Result<Reception> {
+        Ok(self.shared.agent().leg(&self.call_id)?.ears.reception)
     }
 
     /// Puts the other side on hold.

@@ -7,9 +7,11 @@
 mod backlog;
 mod channel;
 mod commit;
+mod contact;
 mod duration;
 mod following;
 mod machine;
+mod records;
 mod rig;
 mod samples;
 mod table;
@@ -25,18 +27,19 @@ use crate::rig::Rig;
 use crate::table::Table;
 
 const HELP: &str = "\
-bench: what a channel pays for PLANFIX_EVENT, what the delivery does, and what following calls costs
+bench: what a channel pays for PLANFIX_EVENT, what the delivery does, what following calls costs, how recordings are served
 
   --version 22|16   which Asterisk (22; the figures of 16 are printed and not written)
-  --only PART       channel, duration, throughput, backlog, commit, memory, messages or rate; the figures are
-                    not written
+  --only PART       channel, contact, duration, throughput, backlog, commit, memory, messages, rate or records; the
+                    figures are not written
   --help            this text
 
 Start it with `make bench`, which builds what it needs.
 ";
 
 /// In the order in which they are measured.
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 10] = [
+    "records",
     "rate",
     "messages",
     "memory",
@@ -44,6 +47,7 @@ const PARTS: [&str; 8] = [
     "backlog",
     "throughput",
     "duration",
+    "contact",
     "channel",
 ];
 
@@ -92,8 +96,10 @@ fn run(version: Version, only: Option<&str>) -> Result<()> {
             let measured = match part {
                 "messages" => vec![following::messages(version)?],
                 "rate" => vec![following::rate(version)?],
+                "records" => vec![records::measure(version)?],
                 "memory" => vec![following::memory(version)?],
                 "commit" => vec![commit::measure(&mut rig)?],
+                "contact" => vec![contact::measure(&mut rig)?],
                 "duration" => vec![duration::measure(&mut rig)?],
                 "backlog" => vec![backlog::measure(&mut rig)?],
                 "throughput" => vec![throughput::measure(&mut rig)?],

@@ -3,131 +3,156 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use harness::{Asterisk, Sipp, SippRun};
+use harness::{Talk, Tour};
 
 use crate::feed::Received;
 
-/// How the phone behaves.
-#[derive(Clone, Copy)]
-pub(crate) enum Phone {
-    /// Rings and answers; the caller hangs up after so many milliseconds.
-    Answers { talk_ms: u64 },
-    /// Refuses with 486.
-    IsBusy,
-    /// Rings until the PBX gives up.
-    IsNotAnswered,
+/// What happens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The client calls, and this employee answers.
+    Answered,
+    /// The client calls, and nobody answers.
+    NotAnswered,
+    /// This employee clicks on the client's number in the CRM.
+    Click,
 }
 
 /// A request that has to arrive.
 pub(crate) struct Expected {
+    pub(crate) ext: &'static str,
     pub(crate) event: &'static str,
     pub(crate) status: &'static str,
-    /// Whole seconds of talk, at least.
-    pub(crate) duration: Option<u64>,
 }
 
 /// A call.
 pub(crate) struct Call {
     pub(crate) client: &'static str,
-    pub(crate) name: &'static str,
-    pub(crate) did: &'static str,
-    pub(crate) ext: &'static str,
-    pub(crate) phone: Phone,
+    /// As the CRM's command line takes it: the name and, after a colon, who looks after the client.
+    pub(crate) contact: &'static str,
+    pub(crate) employee: &'static str,
+    pub(crate) kind: Kind,
+    /// Whole seconds.
+    pub(crate) talk: u64,
     pub(crate) story: &'static str,
     /// The same in a word, for the verdict.
     pub(crate) title: &'static str,
     pub(crate) expected: &'static [Expected],
 }
 
-const RINGING: Expected = Expected {
-    event: "INCOMING",
-    status: "",
-    duration: None,
-};
-const TALKING: Expected = Expected {
-    event: "ACCEPTED",
-    status: "",
-    duration: None,
-};
-const MISSED: Expected = Expected {
-    event: "COMPLETED",
-    status: "Missed",
-    duration: Some(0),
-};
-
-const fn talked(seconds: u64) -> Expected {
-    Expected {
-        event: "COMPLETED",
-        status: "Success",
-        duration: Some(seconds),
-    }
+const fn told(ext: &'static str, event: &'static str, status: &'static str) -> Expected {
+    Expected { ext, event, status }
 }
 
 /// In the order in which they are played; the last one comes while the CRM is away.
 pub(crate) const CALLS: [Call; 4] = [
     Call {
         client: "74951112233",
-        name: "Anna Petrova",
-        did: "74950000101",
-        ext: "101",
-        phone: Phone::Answers { talk_ms: 3_200 },
-        story: "answers and they talk for 3 s",
+        contact: "Anna Petrova:103",
+        employee: "103",
+        kind: Kind::Answered,
+        talk: 3,
+        story: "74951112233 calls the company. The CRM knows her, and that 103 looks after her:\n                \
+                103 rings first, and they talk for 3 s.",
         title: "answered",
-        expected: &[RINGING, TALKING, talked(3)],
-    },
-    Call {
-        client: "78125554466",
-        name: "Igor Sokolov",
-        did: "74950000102",
-        ext: "102",
-        phone: Phone::IsBusy,
-        story: "is busy",
-        title: "busy",
-        expected: &[RINGING, MISSED],
+        expected: &[
+            told("103", "INCOMING", ""),
+            told("103", "ACCEPTED", ""),
+            told("103", "COMPLETED", "Success"),
+        ],
     },
     Call {
         client: "73433217788",
-        name: "Olga Smirnova",
-        did: "74950000103",
-        ext: "103",
-        phone: Phone::IsNotAnswered,
-        story: "rings for 3 s and nobody answers",
+        contact: "Olga Smirnova",
+        employee: "",
+        kind: Kind::NotAnswered,
+        talk: 0,
+        story: "73433217788 calls. Nobody looks after her: 102 is busy, 101 rings, and nobody answers.",
         title: "not answered",
-        expected: &[RINGING, MISSED],
+        expected: &[told("101", "INCOMING", ""), told("101", "COMPLETED", "Missed")],
     },
     Call {
         client: "79161234567",
-        name: "Pavel Orlov",
-        did: "74950000104",
-        ext: "104",
-        phone: Phone::Answers { talk_ms: 2_200 },
-        story: "answers and they talk for 2 s",
+        contact: "Pavel Orlov:103",
+        employee: "103",
+        kind: Kind::Click,
+        talk: 2,
+        story: "103 clicks on 79161234567 in the CRM: the employee's phone rings, then the client's.",
+        title: "click to call",
+        expected: &[
+            told("103", "OUTGOING", ""),
+            told("103", "ACCEPTED", ""),
+            told("103", "COMPLETED", "Success"),
+        ],
+    },
+    Call {
+        client: "78125554466",
+        contact: "Igor Sokolov",
+        employee: "101",
+        kind: Kind::Answered,
+        talk: 2,
+        story: "78125554466 calls, 101 answers and they talk for 2 s.",
         title: "CRM away",
-        expected: &[RINGING, TALKING, talked(2)],
+        expected: &[
+            told("101", "INCOMING", ""),
+            told("102", "INCOMING", ""),
+            told("101", "ACCEPTED", ""),
+            told("102", "COMPLETED", "Cancelled"),
+            told("101", "COMPLETED", "Success"),
+        ],
     },
 ];
 
 impl Call {
-    /// Starts the phone and the client: the one that is called and the one that calls.
-    pub(crate) fn start(&self, asterisk: &Asterisk) -> Result<(SippRun, SippRun)> {
-        let (client, did) = (self.client, self.did);
-        let (callee, caller) = match self.phone {
-            Phone::Answers { talk_ms } => (
-                Sipp::uas_answer(Duration::from_millis(800)),
-                Sipp::uac_call(client, did, Duration::from_millis(talk_ms)),
-            ),
-            Phone::IsBusy => (Sipp::uas_busy(), Sipp::uac_refused(client, did, 486)),
-            // The dialplan hangs up with the causes 17 and 19, which are 486 and 480.
-            Phone::IsNotAnswered => (Sipp::uas_noanswer(), Sipp::uac_refused(client, did, 480)),
-        };
-        let callee = callee.at(asterisk.phone(self.ext)).start()?;
-        let caller = caller.from_trunk().to(asterisk.sip()).start()?;
-        Ok((callee, caller))
+    /// Lets it happen. What was said, when anybody talked.
+    pub(crate) fn play(&self, tour: &Tour) -> Result<Option<Talk>> {
+        let time = Duration::from_millis(self.talk * 1000 + 200);
+        match self.kind {
+            Kind::Answered => tour.call_in(self.client, self.employee, time).map(Some),
+            Kind::NotAnswered => tour.call_in_vain(self.client).map(|()| None),
+            Kind::Click => tour.call_by_click(self.employee, self.client, time).map(Some),
+        }
     }
 
-    /// What was received of this call: the client's number tells the calls of the demo apart.
-    pub(crate) fn received<'a>(&self, all: &'a [Received]) -> impl Iterator<Item = &'a Received> {
+    /// The events of this call: the client's number tells the calls of the demo apart.
+    pub(crate) fn events<'a>(&self, all: &'a [Received]) -> impl Iterator<Item = &'a Received> {
         let client = self.client;
-        all.iter().filter(move |received| received.phone == client)
+        all.iter()
+            .filter(move |received| received.cmd == "event" && received.phone == client)
+    }
+
+    /// The recordings that were told of.
+    pub(crate) fn records<'a>(&self, all: &'a [Received]) -> impl Iterator<Item = &'a Received> {
+        let callid = self
+            .events(all)
+            .next()
+            .map_or(String::new(), |event| event.callid.clone());
+        all.iter()
+            .filter(move |received| received.cmd == "record" && received.callid == callid)
+    }
+
+    /// The client's name in the CRM.
+    pub(crate) fn name(&self) -> &'static str {
+        self.contact.split(':').next().unwrap_or_default()
+    }
+
+    /// Whether the CRM names somebody who looks after the client.
+    pub(crate) fn looked_after(&self) -> bool {
+        self.contact.contains(':')
+    }
+
+    /// How many cards it opens.
+    pub(crate) fn cards(&self) -> usize {
+        let ends = self
+            .expected
+            .iter()
+            .filter(|expected| !expected.status.is_empty());
+        ends.count()
+    }
+
+    /// Whether all of it has arrived.
+    pub(crate) fn is_told(&self, all: &[Received]) -> bool {
+        self.events(all).count() >= self.expected.len()
+            && (self.talk == 0 || self.records(all).next().is_some())
     }
 }

@@ -1,24 +1,32 @@
-//! The dialplan of the demo, and the lines of the article that it replaces.
+//! What the demo's Asterisk is configured with, and the lines of the article that are not needed any more.
 
-/// planfix-in.php before Dial(), planfix-end.php at the hangup, with the article's arguments in a word each.
-const ARTICLE: [&str; 2] = [
+use harness::DIALPLAN;
+
+/// planfix-in.php before Dial(), planfix-end.php at the hangup, lame before it, with the article's arguments in a word
+/// each.
+const ARTICLE: [&str; 3] = [
     "System(/usr/bin/php /opt/planfix-in.php NUMBER EXT CALLID)",
-    "System(/usr/bin/php /opt/planfix-end.php NUMBER EXT CALLID RECORD TALK DIALSTATUS)",
+    "System(/usr/bin/lame -h -b 192 RECORDING.wav RECORDING.mp3)",
+    "System(/usr/bin/php /opt/planfix-end.php NUMBER EXT CALLID LINK TALK DIALSTATUS)",
 ];
 
-/// extensions.conf. Calls to 749500001XX ring the phone of the last three digits for up to three seconds.
-pub(crate) const TEXT: &str = include_str!("extensions.conf");
-
-/// Prints both, with a mark at the lines that tell the CRM something.
+/// Prints both, with a mark at the line that asks the CRM something.
 pub(crate) fn print() {
-    println!("\nThe article calls PHP from the dialplan, for INCOMING and for the end of the call:\n");
+    println!("\nThe article runs programs from the dialplan, for each call:\n");
     for line in ARTICLE {
         println!("  > {line}");
     }
-    println!("\nThe dialplan of this demo says PLANFIX_EVENT in these two places:\n");
-    for line in TEXT.lines() {
-        let mark = if line.contains("PLANFIX_EVENT") { '>' } else { ' ' };
+    println!(
+        "\nHere the module follows the calls by itself (mode = auto): no line tells the CRM anything. One asks it who \n\
+         looks after the client; without it everything else is the same. In a dialplan that is to decide by itself \n\
+         what is told, mode = dialplan and the function PLANFIX_EVENT do that (configs/samples).\n"
+    );
+    for line in DIALPLAN.lines() {
+        let mark = if line.contains("PLANFIX_CONTACT") {
+            '>'
+        } else {
+            ' '
+        };
         println!("{}", format!("  {mark} {line}").trim_end());
     }
-    println!();
 }

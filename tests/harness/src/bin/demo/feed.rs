@@ -16,12 +16,15 @@ const PACE: Duration = Duration::from_millis(50);
 /// A request as the CRM has received and answered it.
 #[derive(Debug)]
 pub(crate) struct Received {
+    pub(crate) cmd: String,
+    /// The event, or the command where there is none.
     pub(crate) event: String,
     pub(crate) phone: String,
     pub(crate) ext: String,
     pub(crate) status: String,
     pub(crate) duration: String,
     pub(crate) callid: String,
+    pub(crate) is_recorded: bool,
     /// Why it was not simply taken; empty when it was.
     pub(crate) fault: String,
     time: String,
@@ -50,17 +53,21 @@ impl Received {
         if request["status"] != 200 || request["processed"] != true {
             faults.insert(0, format!("answered with {}", request["status"]));
         }
-        let event = match field("cmd").as_str() {
-            "event" => field("event"),
-            other => other.to_owned(),
+        let cmd = field("cmd");
+        let event = if cmd == "event" {
+            field("event")
+        } else {
+            cmd.clone()
         };
         Self {
+            cmd,
             event,
             phone: field("phone"),
             ext: field("ext"),
             status: field("status"),
             duration: field("duration"),
             callid: field("callid"),
+            is_recorded: field("is_recorded") == "1",
             fault: faults.join("; "),
             time: request["time"].as_str().unwrap_or_default().to_owned(),
         }
@@ -71,7 +78,11 @@ impl Received {
         match self.event.as_str() {
             "INCOMING" | "OUTGOING" => "a card appears",
             "ACCEPTED" => "it was answered",
+            "COMPLETED" if self.is_recorded => "the card closes, a recording follows",
             "COMPLETED" => "the card closes",
+            "contact" => "who is calling, and who looks after him?",
+            "record" => "the recording can be played",
+            "ping" => "are both sides set up alike?",
             _ => "",
         }
     }
@@ -79,7 +90,6 @@ impl Received {
 
 /// The list.
 pub(crate) struct Feed<'a> {
-    sandbox: &'a Sandbox,
     clock: &'a Clock,
     interruption: &'a Interruption,
     received: Vec<Received>,
@@ -87,9 +97,8 @@ pub(crate) struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    pub(crate) fn new(sandbox: &'a Sandbox, clock: &'a Clock, interruption: &'a Interruption) -> Self {
+    pub(crate) fn new(clock: &'a Clock, interruption: &'a Interruption) -> Self {
         Self {
-            sandbox,
             clock,
             interruption,
             received: Vec::new(),
@@ -106,10 +115,8 @@ impl<'a> Feed<'a> {
     }
 
     /// Prints what is new.
-    pub(crate) fn look(&mut self) -> Result<()> {
-        let answer = self
-            .sandbox
-            .get(&format!("/_sandbox/requests?since={}", self.last))?;
+    pub(crate) fn look(&mut self, crm: &Sandbox) -> Result<()> {
+        let answer = crm.get(&format!("/_sandbox/requests?since={}", self.last))?;
         let requests = answer["requests"]
             .as_array()
             .context("the stand-in CRM lists no requests")?;
@@ -142,11 +149,16 @@ impl<'a> Feed<'a> {
     }
 
     /// Prints what comes until it is `enough`. False when it is not enough after `bound`.
-    pub(crate) fn until(&mut self, bound: Duration, enough: impl Fn(&[Received]) -> bool) -> Result<bool> {
+    pub(crate) fn until(
+        &mut self,
+        crm: &Sandbox,
+        bound: Duration,
+        enough: impl Fn(&[Received]) -> bool,
+    ) -> Result<bool> {
         let begin = Instant::now();
         loop {
             self.interruption.check()?;
-            self.look()?;
+            self.look(crm)?;
             if enough(&self.received) {
                 return Ok(true);
             }
@@ -164,11 +176,6 @@ impl<'a> Feed<'a> {
     /// Everything so far.
     pub(crate) fn received(&self) -> &[Received] {
         &self.received
-    }
-
-    /// Where the page is, without a path.
-    pub(crate) fn page(&self) -> String {
-        self.sandbox.page()
     }
 }
 

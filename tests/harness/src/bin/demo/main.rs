@@ -1,10 +1,13 @@
 //! `make demo`: from nothing to real calls, and what the CRM received of them.
 //!
-//! A private Asterisk takes calls of SIP phones through a dialplan that says PLANFIX_EVENT where the article's dialplan
-//! calls PHP. One call is answered, one meets a busy phone, one is not answered, and one comes while the CRM is away.
+//! A private Asterisk, 22 and then 16, and a stand-in CRM that know nothing of each other but the PBX's key. The CRM
+//! switches the integration on; a client whom it knows is put through to whoever looks after her, and the recording of the
+//! talk is fetched and listened to; one call is not answered; an employee calls by a click; and one call comes while the
+//! CRM is away.
 //!
 //! Invariants: what is printed as received is what the stand-in CRM has received, not what was sent; the exit status is 0
-//! only when every expected request arrived exactly once and in order; nothing runs on after the end.
+//! only when every expected request arrived exactly once and in order, and the recordings hold what the phones said;
+//! nothing runs on after the end.
 
 mod calls;
 mod dialplan;
@@ -18,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::{Asterisk, Sandbox, Version, module_path, until, workspace_root};
+use harness::{Asterisk, Talk, Tour, Version, until};
 
 use crate::calls::{CALLS, Call};
 use crate::feed::Feed;
@@ -26,9 +29,9 @@ use crate::interruption::Interruption;
 use crate::time::Clock;
 
 const HELP: &str = "\
-demo: real SIP calls through a private Asterisk, and what a stand-in CRM receives of them
+demo: real SIP calls through a private Asterisk 22 and 16, and what a stand-in CRM receives of them
 
-  --keep   leave everything running at the end, until Enter or Ctrl-C
+  --keep   on 22 alone, and leave everything running at the end, until Enter or Ctrl-C
   --help   this text
 
 Start it with `make demo` or `make demo KEEP=1`, which build what it needs.
@@ -37,6 +40,8 @@ Start it with `make demo` or `make demo KEEP=1`, which build what it needs.
 const ARRIVAL: Duration = Duration::from_secs(15);
 /// What waits for a CRM that was away comes at the next try, which `retry_max` in the demo's planfix.conf puts close.
 const RETURN: Duration = Duration::from_secs(20);
+/// So long a talk lasts that somebody begins by a click when everything is left running.
+const TALK: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
     let mut keep = false;
@@ -67,75 +72,58 @@ fn main() -> ExitCode {
 fn demonstrate(keep: bool) -> Result<bool> {
     let begin = Instant::now();
     let interruption = Interruption::watch()?;
-    let clock = Clock::local();
-
     println!("res_planfix: real calls, and what the CRM receives of them\n");
-    let contacts: Vec<String> = CALLS
-        .iter()
-        .map(|call| format!("{}={}", call.client, call.name))
-        .collect();
-    let arguments: Vec<&str> = contacts
-        .iter()
-        .flat_map(|contact| ["--contact", contact.as_str()])
-        .collect();
-    let sandbox = Sandbox::start(&arguments)?;
-    let mut asterisk = CALLS
-        .iter()
-        .fold(Asterisk::builder(Version::V22), |builder, call| {
-            builder.phone(call.ext)
-        })
-        .module(module_path(Version::V22))
-        .documentation(workspace_root().join("documentation/res_planfix-en_US.xml"))
-        .load("res_planfix.so")
-        .extensions(dialplan::TEXT)
-        .file("planfix.conf", &configuration(&sandbox))
-        .start()?;
-    let etc = asterisk.etc();
-    println!("  Asterisk      {}", short_version(&asterisk)?);
-    println!(
-        "                private: process {}, configuration in {}",
-        asterisk.pid()?,
-        etc.display()
-    );
-    println!(
-        "  Stand-in CRM  {}, checks every request by the protocol",
-        sandbox.url()
-    );
-    println!(
-        "  Its page      {}/, the call cards as an employee sees them",
-        sandbox.page()
-    );
-    dialplan::print();
-
-    let mut feed = Feed::new(&sandbox, &clock, &interruption);
-    let played = play(&asterisk, &sandbox, &mut feed, &clock);
-    let passed = match played.and_then(|()| verdict::judge(&asterisk, &sandbox, &mut feed)) {
-        Ok(passed) => passed,
-        Err(error) => {
-            if !interruption.is_set() {
-                eprintln!("\n{}", troubles(&asterisk));
-            }
-            return Err(error);
-        }
-    };
-    println!("{:.0} s from the start.", begin.elapsed().as_secs_f64());
-    if keep {
-        linger(&mut asterisk, &mut feed, &interruption)?;
+    let versions = if keep { &Version::ALL[..1] } else { &Version::ALL };
+    let mut passed = true;
+    for version in versions {
+        passed &= demonstrate_on(*version, keep, &interruption)?;
+        println!("{:.0} s from the start.", begin.elapsed().as_secs_f64());
     }
     Ok(passed)
 }
 
-/// The demo is in a hurry: without `retry_max` the first try after an outage can be minutes away.
-fn configuration(sandbox: &Sandbox) -> String {
-    format!(
-        "[general]\nenabled = yes\nmode = dialplan\n\n\
-         [planfix]\nurl = {}\ntoken = {}\npbx_token = {}\n\n\
-         [calls]\ninternal = _1XX\n\n\
-         [delivery]\nretry_max = 2\n",
-        sandbox.url(),
-        sandbox.token(),
-        sandbox.pbx_token()
-    )
+fn demonstrate_on(version: Version, keep: bool, interruption: &Interruption) -> Result<bool> {
+    let clock = Clock::local();
+    let first = version == Version::ALL[0];
+    if !first {
+        println!("\nThe same on Asterisk {version}\n");
+    }
+    let contacts = CALLS.map(|call| format!("{}={}", call.client, call.contact));
+    let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
+    let mut tour = Tour::open(version, &contacts)?;
+    println!("  Asterisk      {}", short_version(&tour.asterisk)?);
+    println!(
+        "                private: process {}, configuration in {}",
+        tour.asterisk.pid()?,
+        tour.asterisk.etc().display()
+    );
+    println!(
+        "  Stand-in CRM  {}, checks every request by the protocol",
+        tour.crm.url()
+    );
+    println!(
+        "  Its page      {}/, the call cards as an employee sees them",
+        tour.crm.page()
+    );
+    if first {
+        dialplan::print();
+    }
+
+    let mut feed = Feed::new(&clock, interruption);
+    let played = play(&tour, &mut feed, &clock);
+    let passed = match played.and_then(|talks| verdict::judge(&tour, &talks, &mut feed)) {
+        Ok(passed) => passed,
+        Err(error) => {
+            if !interruption.is_set() {
+                eprintln!("\n{}", troubles(&tour.asterisk));
+            }
+            return Err(error);
+        }
+    };
+    if keep {
+        linger(&mut tour, &mut feed, interruption)?;
+    }
+    Ok(passed)
 }
 
 /// Version of Asterisk and of the module.
@@ -154,37 +142,53 @@ fn short_version(asterisk: &Asterisk) -> Result<String> {
     ))
 }
 
-fn play(asterisk: &Asterisk, sandbox: &Sandbox, feed: &mut Feed<'_>, clock: &Clock) -> Result<()> {
+/// Plays everything, and returns what was said in each call.
+fn play(tour: &Tour, feed: &mut Feed<'_>, clock: &Clock) -> Result<Vec<Option<Talk>>> {
+    println!(
+        "\nplanfix.conf holds the PBX's key, and neither the CRM's address nor its key: the CRM sends them.\n"
+    );
+    println!(
+        "  {}  An administrator enters {} in the CRM and saves.",
+        clock.now(),
+        tour.pbx()
+    );
+    let answer = tour.switch_on()?;
+    println!(
+        "  {}  The CRM sends setup to the PBX, and is answered with {}.\n",
+        clock.now(),
+        answer["status"]
+    );
+    ensure!(answer["status"] == 200, "setup was answered with {answer}");
+
     let (outage, live) = CALLS.split_last().context("there are calls to play")?;
+    let mut talks = Vec::new();
     feed.header();
     for call in live {
         announce(clock, call);
-        let (callee, caller) = call.start(asterisk)?;
-        feed.until(ARRIVAL, |received| {
-            call.received(received).count() >= call.expected.len()
-        })?;
-        caller
-            .wait()?
-            .ensure_success()
-            .with_context(|| format!("the call of {} did not go as planned", call.client))?;
-        callee.wait()?.ensure_success()?;
+        let talk = call.play(tour);
+        let talk = talk.with_context(|| format!("the call of {} did not go as planned", call.client))?;
+        talks.push(talk);
+        feed.until(&tour.crm, ARRIVAL, |received| call.is_told(received))?;
     }
 
-    sandbox.fault("refuse")?;
+    tour.crm.fault("refuse")?;
     println!(
         "\n  {}  The CRM is stopped: its port refuses connections.",
         clock.now()
     );
     announce(clock, outage);
-    let (callee, caller) = outage.start(asterisk)?;
-    caller.wait()?.ensure_success()?;
-    callee.wait()?.ensure_success()?;
-    let waiting = format!("{} waiting", outage.expected.len());
-    let status = until("the events of the call in the queue", ARRIVAL, || {
+    talks.push(outage.play(tour)?);
+    let status = until("the end of the call in the queue", ARRIVAL, || {
         feed.interrupted()?;
-        Ok(Some(asterisk.cli("planfix show status")?).filter(|text| text.contains(&waiting)))
+        let queue = tour.asterisk.cli("planfix show queue")?;
+        let all = queue.matches("COMPLETED").count() >= outage.cards();
+        Ok(if all {
+            Some(tour.asterisk.cli("planfix show status")?)
+        } else {
+            None
+        })
     })
-    .with_context(|| asterisk.cli("planfix show status").unwrap_or_default())?;
+    .with_context(|| tour.asterisk.cli("planfix show queue").unwrap_or_default())?;
     println!(
         "\n  {}  The call is over, and the CRM knows nothing of it.\n\n    *CLI> planfix show status",
         clock.now()
@@ -194,12 +198,10 @@ fn play(asterisk: &Asterisk, sandbox: &Sandbox, feed: &mut Feed<'_>, clock: &Clo
         println!("    {line}");
     }
     println!();
-    sandbox.clear_faults()?;
+    tour.crm.clear_faults()?;
     let back = Instant::now();
     println!("  {}  The CRM is back.", clock.now());
-    let arrived = feed.until(RETURN, |received| {
-        outage.received(received).count() >= outage.expected.len()
-    })?;
+    let arrived = feed.until(&tour.crm, RETURN, |received| outage.is_told(received))?;
     if arrived {
         println!(
             "  {}  Everything that waited has arrived {:.1} s after the CRM was back.",
@@ -208,17 +210,11 @@ fn play(asterisk: &Asterisk, sandbox: &Sandbox, feed: &mut Feed<'_>, clock: &Clo
         );
     }
     println!();
-    Ok(())
+    Ok(talks)
 }
 
 fn announce(clock: &Clock, call: &Call) {
-    println!(
-        "\n  {}  {} calls, {} {}.",
-        clock.now(),
-        call.client,
-        call.ext,
-        call.story
-    );
+    println!("\n  {}  {}", clock.now(), call.story);
 }
 
 /// What the operator would look for first in the log.
@@ -235,32 +231,39 @@ fn troubles(asterisk: &Asterisk) -> String {
     )
 }
 
-/// Leaves everything running until the user has seen enough.
-fn linger(asterisk: &mut Asterisk, feed: &mut Feed<'_>, interruption: &Interruption) -> Result<()> {
-    let etc = asterisk.etc();
+/// Leaves everything running until the user has seen enough. Whoever is called answers, and is left to talk for a while.
+fn linger(tour: &mut Tour, feed: &mut Feed<'_>, interruption: &Interruption) -> Result<()> {
+    tour.everybody_answers()?;
+    let etc = tour.asterisk.etc();
     println!("\nEverything is left running. What arrives from now on is listed below.\n");
-    println!("  The page:      {}/", feed.page());
+    println!(
+        "  The page:      {}/, where recordings play and a click calls",
+        tour.crm.page()
+    );
     println!(
         "  The console:   tools/asterisk cli 22 {} 'planfix show status'",
         etc.display()
     );
     println!(
-        "  Another call:  tools/asterisk cli 22 {} \\\n                   'channel originate Local/{}@from-trunk application Wait 5'",
-        etc.display(),
-        CALLS[0].did
+        "\nWhoever is called answers, and hangs up after {} s.",
+        TALK.as_secs()
     );
-    println!("                 (no phone is there any more, so it ends as missed)");
-    println!("\nEnter or Ctrl-C ends it.\n");
+    println!("Enter or Ctrl-C ends it.\n");
     let entered = interruption.enter();
+    let mut talking: Option<Instant> = None;
     while !interruption.is_set() && entered.try_recv().is_err() {
-        if !asterisk.is_running() {
+        if !tour.asterisk.is_running() {
             bail!("Asterisk has ended by itself");
         }
-        feed.look()?;
+        feed.look(&tour.crm)?;
+        talking = talking.filter(|_| tour.talks());
+        if tour.talks() && talking.get_or_insert_with(Instant::now).elapsed() > TALK {
+            tour.hangup_all()?;
+        }
         thread::sleep(Duration::from_millis(100));
     }
-    let stopped = asterisk.stop_now(Duration::from_secs(10))?;
-    ensure!(!asterisk.is_running(), "Asterisk runs still");
+    let stopped = tour.asterisk.stop_now(Duration::from_secs(10))?;
+    ensure!(!tour.asterisk.is_running(), "Asterisk runs still");
     println!("Asterisk has ended within {} ms.", stopped.as_millis());
     Ok(())
 }

@@ -1,0 +1,119 @@
+//! The file that keeps what Planfix has sent by `setup`.
+//!
+//! Invariants:
+//! - nobody but the file's owner can read it;
+//! - it is replaced whole: after a crash or a power cut it holds what was sent before or what was sent last.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::core::setup::Setup;
+
+/// Where it lies in that folder.
+#[must_use]
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join("setup.json")
+}
+
+/// What it holds; `None` when there is none.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn read(folder: &Path) -> Result<Option<Setup>, String> {
+    let path = path(folder);
+    let named = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
+    match fs::read_to_string(&path) {
+        Ok(text) => Setup::from_text(&text).map(Some).map_err(|fault| named(&fault)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(&error)),
+    }
+}
+
+/// Writes it, as far as the disk.
+///
+/// # Errors
+/// A sentence for the operator; what was there before stays.
+pub fn write(folder: &Path, setup: &Setup) -> Result<(), String> {
+    let path = path(folder);
+    replace(folder, &path, &setup.to_text()).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let beside = path.with_extension(format!("json.{}", std::process::id()));
+    // One that a crash has left there is nobody's.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&beside, path));
+    if let Err(error) = written {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&beside);
+        return Err(error);
+    }
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::{path, read, write};
+    use crate::core::form::Form;
+    use crate::core::setup::Setup;
+
+    fn setup(token: &str) -> Setup {
+        let body = format!("planfix_url=https://a.planfix.ru/tel/api&planfix_token={token}");
+        Setup::read(&Form::parse(body.as_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn it_is_kept_for_its_owner_alone_and_replaced_whole() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().join("planfix");
+        assert_eq!(read(&folder), Ok(None));
+        for token in ["first", "second"] {
+            write(&folder, &setup(token)).unwrap();
+            assert_eq!(read(&folder), Ok(Some(setup(token))));
+        }
+        let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(&path(&folder))), (0o700, 0o600));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_in_its_place_leads_nowhere() {
+        let scratch = tempfile::tempdir().unwrap();
+        let elsewhere = scratch.path().join("elsewhere");
+        fs::write(&elsewhere, "mine").unwrap();
+        symlink(&elsewhere, path(scratch.path())).unwrap();
+        write(scratch.path(), &setup("key")).unwrap();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "mine");
+        assert_eq!(read(scratch.path()), Ok(Some(setup("key"))));
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_told_and_the_file_stays() {
+        let scratch = tempfile::tempdir().unwrap();
+        let taken = scratch.path().join("file");
+        fs::write(&taken, "").unwrap();
+        let fault = write(&taken, &setup("secret")).unwrap_err();
+        assert!(fault.contains("file") && !fault.contains("secret"), "{fault}");
+        fs::write(path(scratch.path()), "no json").unwrap();
+        let fault = read(scratch.path()).unwrap_err();
+        assert!(fault.contains("setup.json"), "{fault}");
+    }
+}

@@ -1,0 +1,112 @@
+//! `planfix check` of the way from Planfix to the PBX: Asterisk's own HTTP server, and what the module answers there.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::ast::originate::context_exists;
+use crate::ast::{config, http};
+use crate::core::settings::Settings;
+use crate::delivery::checks::{Item, check_door};
+
+/// `bindport` where http.conf names none (main/http.c, `DEFAULT_PORT`).
+const PORT: u16 = 8088;
+
+/// The items.
+pub(super) fn items(settings: Option<&Settings>) -> Vec<Item> {
+    let mut items = server();
+    if let Some(settings) = settings {
+        items.extend(own_address(settings));
+        items.extend(way_for_clicks(settings));
+    }
+    items
+}
+
+fn server() -> Vec<Item> {
+    let name = "HTTP server";
+    let cure = "set enabled = yes in [general] of http.conf and run 'module reload http'; calls from Planfix need it";
+    let config::Loaded::Entries(entries) = config::load(c"http.conf") else {
+        return vec![Item::fail(name, "http.conf is missing or cannot be read", cure)];
+    };
+    let option = |name: &str| {
+        entries
+            .iter()
+            .rev()
+            .find(|entry| entry.section == "general" && entry.name == name)
+            .map(|entry| entry.value.as_str())
+    };
+    let on = |value: Option<&str>| {
+        value.is_some_and(|value| {
+            ["yes", "true", "y", "t", "1", "on"].contains(&value.to_ascii_lowercase().as_str())
+        })
+    };
+    let path = path();
+    if on(option("enabled")) {
+        let address = option("bindaddr").unwrap_or("every address");
+        let port = option("bindport")
+            .and_then(|port| port.parse().ok())
+            .unwrap_or(PORT);
+        let on = Item::pass(name, &format!("on, at {address}, port {port}"));
+        return match reachable(address) {
+            Some(address) => vec![on, check_door(SocketAddr::new(address, port), &path)],
+            None => vec![
+                on,
+                Item::skipped("Click-to-call", "bindaddr is a name: not tried from here"),
+            ],
+        };
+    }
+    if on(option("tlsenable")) {
+        return vec![
+            Item::pass(name, "on, with TLS"),
+            Item::skipped(
+                "Click-to-call",
+                "the server speaks TLS alone: not tried from here",
+            ),
+        ];
+    }
+    vec![Item::fail(name, "off", cure)]
+}
+
+/// Where Planfix's requests are answered.
+fn path() -> String {
+    format!("{}/planfix/api", http::prefix())
+}
+
+/// Where a server that is bound to that address can be reached from this machine.
+fn reachable(bound: &str) -> Option<IpAddr> {
+    match bound.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Some(Ipv4Addr::LOCALHOST.into()),
+        Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Some(Ipv6Addr::LOCALHOST.into()),
+        Ok(address) => Some(address),
+        Err(_) if bound == "every address" => Some(Ipv4Addr::LOCALHOST.into()),
+        Err(_) => None,
+    }
+}
+
+/// Whether pbx_url leads to the module.
+fn own_address(settings: &Settings) -> Option<Item> {
+    let url = settings.crm.pbx_url.trim_end_matches('/');
+    if url.is_empty() || url.ends_with("/planfix/api") {
+        return None;
+    }
+    Some(Item::fail(
+        "Path of the PBX",
+        "pbx_url in planfix.conf does not end in /planfix/api",
+        &format!(
+            "the module answers at {}: set pbx_url to that behind the PBX's name, and enter the same in Planfix («Адрес АТС»)",
+            path()
+        ),
+    ))
+}
+
+/// Whether an employee's click could get anywhere.
+fn way_for_clicks(settings: &Settings) -> Option<Item> {
+    let context = &settings.callback.context;
+    let name = "Numbers to call";
+    // No number is known here that has to exist; a context without any is the usual slip.
+    (!settings.crm.pbx_token.is_empty() && !context_exists(context)).then(|| {
+        Item::fail(
+            name,
+            &format!("there is no context '{context}' in the dialplan"),
+            "set context in [callback] to the one in which employees dial",
+        )
+    })
+}

@@ -1,0 +1,73 @@
+//! What the CRM knows of callers, for whoever wants to know it here: the dialplan, an operator, the thread that follows
+//! calls.
+//!
+//! Invariant: the CRM is never asked for an employee's number or for a withheld one, nor before anybody asks unless an
+//! option of planfix.conf or an earlier question of the dialplan's says that the answer is of use.
+
+use super::state::{self, State};
+use crate::core::contact::{Contact, How};
+use crate::core::phone::ANONYMOUS;
+use crate::core::settings::{Calls, Missed, Settings};
+
+/// A number as the CRM has it; `None` for what it cannot know: an employee's, a withheld one.
+pub(super) fn client(calls: &Calls, raw: &str) -> Option<String> {
+    if is_internal(calls, raw.trim()) {
+        return None;
+    }
+    let form = calls.numbering.crm_form(raw);
+    (form != ANONYMOUS && !is_internal(calls, &form)).then_some(form)
+}
+
+fn is_internal(calls: &Calls, number: &str) -> bool {
+    calls.internal.matches(number.as_bytes())
+}
+
+/// What came of a question.
+pub(super) struct Found {
+    /// The number in the CRM's form; empty when the CRM was not asked.
+    pub(super) number: String,
+    pub(super) contact: Contact,
+    pub(super) how: How,
+}
+
+/// Asks, and waits no longer than `timeout_ms`. `None` while the module is disabled.
+pub(super) fn find(state: &State, raw: &str) -> Option<Found> {
+    let (settings, contacts) = (state.settings.as_ref()?, state.contacts.as_ref()?);
+    Some(match client(&settings.calls, raw) {
+        Some(number) => {
+            let (contact, how) = contacts.ask(&number);
+            Found { number, contact, how }
+        }
+        None => Found {
+            number: String::new(),
+            contact: Contact::default(),
+            how: How::Fresh,
+        },
+    })
+}
+
+/// Whether calls that are followed want to know their callers, whatever the dialplan does.
+fn is_wanted(settings: &Settings) -> bool {
+    settings.contact.set_name || settings.calls.missed == Missed::Responsible
+}
+
+/// A client with this number, in the CRM's form, calls: the answer may be there before the dialplan asks for it. Gives what is
+/// known already, and never waits.
+pub(super) fn prefetch(state: &State, number: &str) -> Option<Contact> {
+    let (settings, contacts) = (state.settings.as_ref()?, state.contacts.as_ref()?);
+    let of_use = contacts.is_used() || (state.calls.is_some() && is_wanted(settings));
+    if !of_use || number == ANONYMOUS || is_internal(&settings.calls, number) {
+        return None;
+    }
+    contacts.prefetch(number)
+}
+
+/// Takes every answer, on the thread that got it.
+pub(super) fn tell(number: &str, contact: &Contact) {
+    let Some(state) = state::current() else { return };
+    if let (Some(settings), Some(calls)) = (&state.settings, &state.calls)
+        && is_wanted(settings)
+    {
+        calls.knows(number, contact);
+    }
+}

@@ -17,7 +17,7 @@ use crate::sys;
 /// Asterisk's own size, 496 KiB, is small for a TLS handshake. Only what is touched is memory.
 const STACK: usize = 2 << 20;
 
-/// What is added to a thread's nice value: it gets a third of what a thread of Asterisk's gets where both want all.
+/// What is added to Asterisk's own nice value: a thread gets a third of what a thread of Asterisk's gets where both want all.
 const NICE: libc::c_int = 5;
 
 /// How a thread was found when it was to be joined.
@@ -68,14 +68,19 @@ pub struct Thread {
 }
 
 /// Puts this thread behind Asterisk's own. With `asterisk -p` those are at real-time priority, which a new thread inherits
-/// (main/utils.c, `ast_pthread_create_stack`) and where a nice value means nothing.
+/// (main/utils.c, `ast_pthread_create_stack`) and where a nice value means nothing. A thread that was started by one that stands
+/// even further behind stays there.
 fn stand_behind_calls() {
     let normal = libc::sched_param { sched_priority: 0 };
-    // SAFETY: both concern the calling thread alone on Linux, and nobody needs to be allowed to ask for less. What
-    // fails leaves the priority as it was.
+    // SAFETY: numbers, and a struct that lives. On Linux 0 is the calling thread and the process's number its first thread, and
+    // nobody needs to be allowed to ask for less. What fails leaves the priority as it was.
     unsafe {
         libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const normal);
-        libc::nice(NICE);
+        let process = libc::id_t::from(libc::getpid().unsigned_abs());
+        let behind = libc::getpriority(libc::PRIO_PROCESS, process) + NICE;
+        if libc::getpriority(libc::PRIO_PROCESS, 0) < behind {
+            libc::setpriority(libc::PRIO_PROCESS, 0, behind);
+        }
     }
 }
 

@@ -540,7 +540,7 @@ fn encode(
     });
     let thread = threads.spawn("planfix/decode", feeder).map_err(no_child)?;
     let begun = Instant::now();
-    let limit = setup.patience + length_of(source) / 2;
+    let limit = setup.patience + at_most(source);
     let ended = loop {
         match child.ended() {
             Ok(Some(status)) => break Ok(status),
@@ -589,9 +589,9 @@ fn encode(
     }
 }
 
-/// How long a file plays at most: at half of what GSM takes a second.
-fn length_of(source: &Path) -> Duration {
-    Duration::from_secs(fs::metadata(source).map_or(0, |meta| meta.len()) / 800)
+/// What a long recording takes beyond the patience: a wav file as long as it plays, one in GSM a tenth of that.
+fn at_most(source: &Path) -> Duration {
+    Duration::from_secs(fs::metadata(source).map_or(0, |meta| meta.len()) / 16_000)
 }
 
 /// Pours the sound into the pipe.

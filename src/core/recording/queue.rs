@@ -8,7 +8,7 @@
 //!   that plays; a longer one that comes later takes the place;
 //! - nothing is given up for trouble that can pass: it is tried again, less and less often.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::core::gate::Millis;
 use crate::core::recent::Recent;
@@ -89,6 +89,8 @@ pub struct Recording {
 struct Held {
     recording: Recording,
     due: Millis,
+    /// Under which moment it stands among the resting.
+    rests_until: Option<Millis>,
 }
 
 /// How many there are of each kind.
@@ -108,6 +110,10 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Queue {
     rows: BTreeMap<u64, Held>,
+    /// Those that wait for their first try. These two save looking at all rows whenever the next one is asked for.
+    fresh: BTreeSet<u64>,
+    /// Those that wait for a moment.
+    resting: BTreeSet<(Millis, u64)>,
     calls: HashMap<String, Vec<u64>>,
     converting: Option<u64>,
     held: Option<(Millis, String)>,
@@ -119,6 +125,8 @@ impl Default for Queue {
     fn default() -> Self {
         Self {
             rows: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+            resting: BTreeSet::new(),
             calls: HashMap::new(),
             converting: None,
             held: None,
@@ -155,7 +163,35 @@ impl Queue {
     fn hold(&mut self, recording: Recording, due: Millis) {
         let ids = self.calls.entry(recording.callid.clone()).or_default();
         ids.push(recording.id);
-        self.rows.insert(recording.id, Held { recording, due });
+        let id = recording.id;
+        let held = Held {
+            recording,
+            due,
+            rests_until: None,
+        };
+        self.rows.insert(id, held);
+        self.place(id);
+    }
+
+    /// Puts a recording among the fresh or the resting, wherever it belongs now.
+    fn place(&mut self, id: u64) {
+        self.fresh.remove(&id);
+        let Some(held) = self.rows.get_mut(&id) else {
+            return;
+        };
+        if let Some(until) = held.rests_until.take() {
+            self.resting.remove(&(until, id));
+        }
+        match held.recording.state {
+            State::Waiting if held.recording.tries == 0 && held.due == 0 => {
+                self.fresh.insert(id);
+            }
+            State::Waiting => {
+                held.rests_until = Some(held.due);
+                self.resting.insert((held.due, id));
+            }
+            State::Running | State::Done | State::Refused => {}
+        }
     }
 
     /// The recording of that number.
@@ -171,15 +207,18 @@ impl Queue {
 
     /// The call is over. Gives the numbers of its recordings that wait from now on.
     pub fn over(&mut self, callid: &str) -> Vec<u64> {
-        let ids = self.calls.get(callid).cloned().unwrap_or_default();
-        let running = |id: &u64| {
-            let held = self.rows.get_mut(id)?;
-            (held.recording.state == State::Running).then(|| {
+        let mut ids = self.calls.get(callid).cloned().unwrap_or_default();
+        ids.retain(|id| {
+            self.get(*id)
+                .is_some_and(|recording| recording.state == State::Running)
+        });
+        for id in &ids {
+            if let Some(held) = self.rows.get_mut(id) {
                 held.recording.state = State::Waiting;
-                *id
-            })
-        };
-        ids.iter().filter_map(running).collect()
+            }
+            self.place(*id);
+        }
+        ids
     }
 
     /// Whether everything was said that there is.
@@ -203,11 +242,8 @@ impl Queue {
         if self.converting.is_some() || self.held.as_ref().is_some_and(|(until, _)| now < *until) {
             return None;
         }
-        let due = self
-            .rows
-            .iter()
-            .filter(|(_, held)| held.recording.state == State::Waiting && held.due <= now);
-        let id = due.map(|(id, held)| (held.recording.tries, *id)).min()?.1;
+        let rested = self.resting.first().filter(|(due, _)| *due <= now);
+        let id = self.fresh.first().copied().or(rested.map(|(_, id)| *id))?;
         self.converting = Some(id);
         self.get(id)
     }
@@ -218,11 +254,8 @@ impl Queue {
         if self.converting.is_some() {
             return None;
         }
-        let waiting = self
-            .rows
-            .values()
-            .filter(|held| held.recording.state == State::Waiting);
-        let due = waiting.map(|held| held.due).min()?;
+        let rested = self.resting.first().map(|(due, _)| *due);
+        let due = self.fresh.first().map(|_| 0).or(rested)?;
         let held = self.held.as_ref().map_or(0, |(until, _)| *until);
         Some(due.max(held))
     }
@@ -236,6 +269,7 @@ impl Queue {
             (recording.state, recording.path, recording.length) = (State::Done, path, length);
             recording.reason.clear();
         }
+        self.place(id);
     }
 
     /// Somebody still writes to it.
@@ -244,10 +278,11 @@ impl Queue {
         if let Some(held) = self.rows.get_mut(&id) {
             held.due = now + GLANCE;
         }
+        self.place(id);
     }
 
-    /// It was not tried to the end, through no fault of its own.
-    pub fn put_back(&mut self, _id: u64) {
+    /// The one that is under way was not tried to the end, through no fault of its own.
+    pub fn put_back(&mut self) {
         self.converting = None;
     }
 
@@ -264,7 +299,9 @@ impl Queue {
         reason.clone_into(&mut recording.reason);
         let doublings = (recording.tries - 1).min(16);
         held.due = now + (FIRST_RETRY << doublings).min(LAST_RETRY);
-        recording.tries == 1
+        let first = recording.tries == 1;
+        self.place(id);
+        first
     }
 
     /// It never will be converted.
@@ -274,6 +311,7 @@ impl Queue {
             held.recording.state = State::Refused;
             reason.clone_into(&mut held.recording.reason);
         }
+        self.place(id);
     }
 
     /// Nothing can be converted now, for a reason that has nothing to do with this one. True when that is news.
@@ -287,7 +325,13 @@ impl Queue {
     /// Whatever hindered may be mended: everything that waits is tried now.
     pub fn hurry(&mut self) {
         self.held = None;
-        self.rows.values_mut().for_each(|held| held.due = 0);
+        let ids: Vec<u64> = self.resting.iter().map(|(_, id)| *id).collect();
+        for id in ids {
+            if let Some(held) = self.rows.get_mut(&id) {
+                held.due = 0;
+            }
+            self.place(id);
+        }
     }
 
     /// What hinders all of them.
@@ -380,6 +424,10 @@ impl Queue {
             let Some(held) = self.rows.remove(id) else {
                 continue;
             };
+            self.fresh.remove(id);
+            if let Some(until) = held.rests_until {
+                self.resting.remove(&(until, *id));
+            }
             let callid = held.recording.callid;
             if let Some(known) = self.calls.get_mut(&callid) {
                 known.retain(|known| known != id);
@@ -550,7 +598,7 @@ mod tests {
         queue.not_yet(1, 0);
         assert!(queue.next(GLANCE - 1).is_none());
         assert_eq!(queue.next(GLANCE).unwrap().tries, 0);
-        queue.put_back(1);
+        queue.put_back();
         assert_eq!(queue.next(GLANCE).unwrap().id, 1);
         queue.refused(1, "outside");
         assert!(queue.to_tell("a").is_none() && queue.next(GLANCE).is_none());
@@ -567,6 +615,69 @@ mod tests {
         assert_eq!(queue.next(0).unwrap().id, 1);
         queue.done(1, "1.mp3".to_owned(), 1);
         assert_eq!(queue.next(0).unwrap().id, 2);
+    }
+
+    #[test]
+    fn whatever_happens_each_is_done_once_and_none_is_forgotten() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut queue = Queue::default();
+            let (mut now, mut next_id, mut done) = (0, 1, Vec::new());
+            for step in 0..400 {
+                now += random.u64(0..5_000);
+                if step < 200 && random.u8(0..3) == 0 {
+                    let callid = format!("c{}", random.u8(0..5));
+                    let state = if random.bool() {
+                        State::Running
+                    } else {
+                        State::Waiting
+                    };
+                    queue.add(recording(next_id, &callid, state)).unwrap();
+                    next_id += 1;
+                }
+                if random.u8(0..4) == 0 {
+                    queue.over(&format!("c{}", random.u8(0..5)));
+                }
+                if random.u8(0..50) == 0 {
+                    queue.hurry();
+                }
+                let Some(id) = queue.next(now).map(|next| next.id) else {
+                    continue;
+                };
+                assert!(
+                    queue.next(now).is_none() && !done.contains(&id),
+                    "{id} of {done:?}"
+                );
+                match random.u8(0..6) {
+                    0 => queue.not_yet(id, now),
+                    1 => drop(queue.failed(id, "x", now)),
+                    2 => drop(queue.hindered("y", now)),
+                    3 => queue.put_back(),
+                    4 => {
+                        queue.refused(id, "z");
+                        done.push(id);
+                    }
+                    _ => {
+                        queue.done(id, id.to_string(), id);
+                        done.push(id);
+                    }
+                }
+            }
+            (0..5).for_each(|call| drop(queue.over(&format!("c{call}"))));
+            while let Some(due) = queue.due() {
+                now = now.max(due);
+                let id = queue.next(now).unwrap().id;
+                queue.done(id, id.to_string(), id);
+                done.push(id);
+            }
+            done.sort_unstable();
+            assert_eq!(done, (1..next_id).collect::<Vec<_>>(), "seed {seed}");
+            for call in 0..5 {
+                let ids = queue.told(&format!("c{call}"));
+                queue.forget(&ids);
+            }
+            assert!(queue.is_empty(), "seed {seed}");
+        }
     }
 
     #[test]

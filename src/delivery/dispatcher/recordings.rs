@@ -223,9 +223,8 @@ impl Dispatcher {
             day,
             setup: Arc::clone(setup),
         };
-        let id = next.id;
         if encoder.jobs.try_send(job).is_err() {
-            recordings.queue.put_back(id);
+            recordings.queue.put_back();
         }
     }
 
@@ -244,7 +243,7 @@ impl Dispatcher {
                 }
             }
             Outcome::NotYet => return queue.not_yet(id, now),
-            Outcome::BrokenOff => return queue.put_back(id),
+            Outcome::BrokenOff => return queue.put_back(),
             Outcome::Refused(reason) => {
                 log::warn!("A recording is left as it is and gets no link: {reason}");
                 queue.refused(id, &reason);

@@ -370,14 +370,17 @@ fn calls_that_are_followed(version: Version) -> Result<()> {
 }
 
 fn calls_that_the_dialplan_tells(version: Version) -> Result<()> {
-    let mut pbx = FreePbx::open(version, DIALPLAN, "[general]\nmode = dialplan\n")?;
+    let settings = "[general]\nmode = dialplan\n\n\
+                    [recordings]\nvariable = CALLFILENAME\nlink = http://{http}/planfix/records\n";
+    let mut pbx = FreePbx::open(version, DIALPLAN, settings)?;
     let talked = ["in 101 INCOMING", "in 101 ACCEPTED", "in 101 COMPLETED Success"];
-    pbx.flow(
+    let events = pbx.flow(
         "an extension answers",
         ANNA,
         |pbx| pbx.talk(ANNA, "74950000101", "101").map(drop),
         &talked,
     )?;
+    pbx.recording(&events, "exten-101-")?;
     let missed = ["in 102 INCOMING", "in 102 COMPLETED Missed"];
     pbx.flow(
         "an extension is busy",
@@ -389,7 +392,7 @@ fn calls_that_the_dialplan_tells(version: Version) -> Result<()> {
         },
         &missed,
     )?;
-    pbx.flow(
+    let events = pbx.flow(
         "one of a group answers",
         ANNA,
         |pbx| pbx.talk(ANNA, "74950000600", "102").map(drop),
@@ -401,6 +404,7 @@ fn calls_that_the_dialplan_tells(version: Version) -> Result<()> {
             "in 102 COMPLETED Success",
         ],
     )?;
+    pbx.recording(&events, "rg-600-")?;
     let events = pbx.flow(
         "a call out through a trunk",
         ANNA,
@@ -423,5 +427,6 @@ fn calls_that_the_dialplan_tells(version: Version) -> Result<()> {
         "{}",
         flat(&format!("{events:?}"))
     );
+    pbx.recording(&events, "out-")?;
     pbx.is_clean()
 }

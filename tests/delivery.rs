@@ -367,11 +367,15 @@ fn an_outage_keeps_everything_and_stale_cards_are_left_out() {
     bench.until("the outage", |status| {
         status.condition == Condition::Down && status.pending == 4
     });
+    // A request that is under way when the clock moves was begun while the card was fresh, and may be sent.
+    bench.ask(Question::Pause(true));
+    bench.until("a rest", |status| status.under_way == 0);
     bench.clock.advance(Duration::from_secs(61));
     bench.tell("rings", Kind::Accepted);
     bench.tell("rings", Kind::Completed);
     bench.tell("new", Kind::Incoming);
     sandbox.clear_fault(refuse);
+    bench.ask(Question::Pause(false));
     wait_for(&sandbox, 3);
     let status = bench.settled();
     let mut all = received(&sandbox);

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use harness::{
-    Behaviour, CLIENT, Caller, Line, Phone, Sound, Stage, Tone, Version, field, is_taken_in, on_both, until,
+    Ami, Behaviour, CLIENT, Caller, Line, Phone, Sound, Stage, Tone, Version, field, is_taken_in, on_both,
+    until,
 };
 use serde_json::Value;
 
@@ -19,6 +20,7 @@ on_both! {
     what_is_said_is_heard_in_the_mp3_whatever_the_format,
     the_dialplan_reports_the_recording_that_its_variable_names,
     the_recording_of_a_call_that_a_kill_cut_off_gets_its_link,
+    an_encoder_that_hangs_holds_up_neither_system_nor_an_unload,
     a_killed_asterisk_loses_no_recording_and_calls_hear_nothing_of_the_encoder,
 }
 
@@ -337,9 +339,102 @@ exten => _7495000010X,1,MixMonitor(live-${UNIQUEID}.wav,b)
 exten => s,1,Set(MIXMONITOR_FILENAME=${FILE})
  same => n,NoOp(${PLANFIX_EVENT(COMPLETED,79105550000,101,${CALL},,3,Success,type=in)})
  same => n,Hangup()
+[system]
+exten => s,1,System(exit ${STATUS})
+ same => n,Set(GLOBAL(ANSWER)=${STATUS} ${SYSTEMSTATUS})
+ same => n,Hangup()
 [nothing]
 exten => s,1,Hangup()
 ";
+
+/// Runs that part of the dialplan on a channel of its own.
+fn runs(ami: &mut Ami, context: &str, variables: &str) -> Result<()> {
+    let channel = format!("Local/s@{context}");
+    let reply = ami.action(&[
+        ("Action", "Originate"),
+        ("Channel", &channel),
+        ("Context", "nothing"),
+        ("Exten", "s"),
+        ("Priority", "1"),
+        ("Async", "true"),
+        ("Variable", variables),
+    ])?;
+    ensure!(reply.is_success(), "Originate was refused");
+    Ok(())
+}
+
+/// A recording that was made a while ago.
+fn put(stage: &Stage, name: &str, sound: &[u8]) -> Result<()> {
+    let path = monitor(stage).join(name);
+    fs::write(&path, sound)?;
+    let quiet = SystemTime::now() - Duration::from_secs(60);
+    fs::File::options().write(true).open(&path)?.set_modified(quiet)?;
+    Ok(())
+}
+
+fn an_encoder_that_hangs_holds_up_neither_system_nor_an_unload(version: Version) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (encoder, pid) = (folder.path().join("encoder"), folder.path().join("pid"));
+    let script = format!(
+        "#!/bin/sh\ncat >/dev/null\necho $$ >'{0}.new'\nmv '{0}.new' '{0}'\nsleep 1000\n",
+        pid.display()
+    );
+    fs::write(&encoder, script)?;
+    fs::set_permissions(&encoder, fs::Permissions::from_mode(0o755))?;
+    let section = format!(
+        "link = https://pbx.example.com/records\nencoder = {}",
+        encoder.display()
+    );
+    let plan = Stage::plan(version)
+        .calls("internal = _10X")
+        .section("recordings", &section)
+        .asterisk(|builder| builder.extensions(MANY));
+    plan.play(|stage| {
+        let mut ami = stage.asterisk.ami()?;
+        ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
+        put(stage, "0.wav", &recording(2))?;
+        runs(&mut ami, "end", "FILE=0.wav,CALL=hangs")?;
+        until("an encoder at work", BOUND, || Ok(pid.exists().then_some(())))?;
+        let encoder = fs::read_to_string(&pid)?.trim().to_owned();
+        until("its row in the status", BOUND, || {
+            Ok(stage.row("Recordings")?.contains("1 converting").then_some(()))
+        })?;
+        // Both wait for children of the same process.
+        for (status, answer) in [("0", "0 SUCCESS"), ("3", "3 APPERROR")] {
+            runs(&mut ami, "system", &format!("STATUS={status}"))?;
+            until("what System() says", BOUND, || {
+                Ok((ami.getvar(None, "ANSWER")? == answer).then_some(()))
+            })?;
+        }
+        let check = stage.asterisk.cli("planfix check")?;
+        ensure!(check.contains("Encoder"), "{check}");
+        let unloaded = stage.asterisk.cli("module unload res_planfix.so")?;
+        until("the end of the encoder", BOUND, || {
+            Ok((!Path::new("/proc").join(&encoder).exists()).then_some(()))
+        })
+        .context(unloaded)?;
+        ensure!(
+            files(&monitor(stage)) == ["0.wav"],
+            "{:?}",
+            files(&monitor(stage))
+        );
+        let mended = stage
+            .settings()
+            .replace(&section, "link = https://pbx.example.com/records");
+        stage.asterisk.configure("planfix.conf", &mended)?;
+        stage.asterisk.cli("module load res_planfix.so")?;
+        stage.at_work()?;
+        let entries = stage
+            .crm
+            .wait_for("the link", BOUND, |entries| !links(entries).is_empty())?;
+        let expected = (
+            "hangs".to_owned(),
+            "https://pbx.example.com/records/0.mp3".to_owned(),
+        );
+        ensure!(links(&entries) == [expected], "{:?}", links(&entries));
+        Ok(())
+    })
+}
 
 fn number_of(variable: &str, otherwise: usize) -> usize {
     std::env::var(variable)
@@ -431,16 +526,7 @@ fn a_killed_asterisk_loses_no_recording_and_calls_hear_nothing_of_the_encoder(
         let mut ami = stage.asterisk.ami()?;
         ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
         for number in 0..many {
-            let variables = format!("FILE={number}.wav,CALL=many-{number}");
-            ami.action(&[
-                ("Action", "Originate"),
-                ("Channel", "Local/s@end"),
-                ("Context", "nothing"),
-                ("Exten", "s"),
-                ("Priority", "1"),
-                ("Async", "true"),
-                ("Variable", &variables),
-            ])?;
+            runs(&mut ami, "end", &format!("FILE={number}.wav,CALL=many-{number}"))?;
         }
         let third = |stage: &Stage| files(&monitor(stage)).iter().filter(|name| name.ends_with(".mp3")).count();
         until("a third of the recordings converted", 10 * BOUND, || {

@@ -23,38 +23,68 @@ fn free(probe: impl Fn() -> std::io::Result<u16>) -> u16 {
     }
 }
 
+/// UDP ports for those who bind them a moment later. They lie below the kernel's ephemeral ports and below Asterisk's range for
+/// RTP, so that nobody else takes one of them before.
+struct Reserve {
+    first: u16,
+    last: u16,
+    /// How many in a row are given at once.
+    row: u16,
+    given: Mutex<Vec<u16>>,
+}
+
+impl Reserve {
+    /// So many are not given twice; others have ended by then.
+    const KEPT: usize = 500;
+
+    const fn new(first: u16, last: u16, row: u16) -> Self {
+        Self {
+            first,
+            last,
+            row,
+            given: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The first of a row that is free on all loopback addresses.
+    fn take(&self) -> u16 {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = |port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+        for _ in 0..100_000 {
+            let rows = (self.last - self.first + 1) / self.row;
+            let first = self.first + self.row * fastrand::u16(0..rows);
+            if !given.contains(&first) && (first..first + self.row).all(is_free) {
+                if given.len() == Self::KEPT {
+                    given.remove(0);
+                }
+                given.push(first);
+                return first;
+            }
+        }
+        panic!(
+            "almost all UDP ports between {} and {} are taken",
+            self.first, self.last
+        );
+    }
+}
+
 /// A UDP port that is free on all loopback addresses.
 ///
 /// # Panics
-/// When the kernel has none left.
+/// When almost all of them are taken.
 #[must_use]
 pub fn free_udp_port() -> u16 {
-    free(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port()))
+    static RESERVE: Reserve = Reserve::new(10_000, 11_999, 1);
+    RESERVE.take()
 }
 
-/// The first of four UDP ports in a row that are free on all loopback addresses, for a sipp's media: it binds one for sound and
-/// another for video. They lie below the kernel's ephemeral ports and below Asterisk's range for RTP, so that nobody else takes
-/// one of them before sipp does.
+/// The first of four UDP ports in a row, for a sipp's media: it binds one for sound and another for video.
 ///
 /// # Panics
 /// When almost all of them are taken.
 pub(crate) fn free_media_ports() -> u16 {
-    static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    /// So many are not given twice; others have ended by then.
-    const KEPT: usize = 500;
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    for _ in 0..100_000 {
-        let first = 6_000 + 4 * fastrand::u16(0..1_000);
-        let is_free = |port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
-        if !given.contains(&first) && (first..first + 4).all(is_free) {
-            if given.len() == KEPT {
-                given.remove(0);
-            }
-            given.push(first);
-            return first;
-        }
-    }
-    panic!("no four UDP ports in a row are free between 6000 and 9999");
+    static RESERVE: Reserve = Reserve::new(6_000, 9_999, 4);
+    RESERVE.take()
 }
 
 /// A TCP port that is free on 127.0.0.1.

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::func_call_duration::{duration, own};
-use super::{call_event, calls, contacts, recordings, state};
+use super::{calls, contacts, recordings, state};
 use crate::ast::channel::Channel;
 use crate::ast::function::{ReadFunction, Unreadable};
 use crate::core::draft::Kind;
@@ -93,7 +93,7 @@ fn tell(channel: Option<&Channel<'_>>, args: &[u8]) -> &'static str {
                             contacts::prefetch(&state, &number);
                         }
                     }
-                    call_event::tell(&drafts);
+                    lasting.herald.tell(drafts);
                     lasting.queued.fetch_add(1, Ordering::Relaxed);
                     "QUEUED"
                 }

@@ -171,6 +171,11 @@ impl Module for PlanfixModule {
         {
             log::warn!("Planfix's setup still waits for the disk and is left behind");
         }
+        if let Some(state) = state::current()
+            && !state.lasting.herald.end(STOP / 10)
+        {
+            log::warn!("AMI's events still wait for Asterisk and are left behind");
+        }
         // A channel may wait for the CRM in PLANFIX_CONTACT.
         if let Some(contacts) = state::current().and_then(|state| state.contacts.clone()) {
             contacts.close();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::call_event::Herald;
 use super::calls::Calls;
 use super::http_api::Api;
 use super::http_records::Downloads;
@@ -49,6 +50,8 @@ pub(super) struct Lasting {
     pub(super) records: Histogram,
     /// What links to recordings are signed with.
     pub(super) link_keys: Arc<LinkKeys>,
+    /// Who tells AMI's listeners what channels have reported.
+    pub(super) herald: Herald,
     /// Requests from outside.
     pub(super) api: Api,
     /// Address and key of the CRM are those that Planfix has sent by `setup`.
@@ -71,6 +74,7 @@ impl Lasting {
             callbacks: Histogram::default(),
             records: Histogram::default(),
             link_keys: Arc::new(LinkKeys::new(&links::keys_folder())),
+            herald: Herald::default(),
             api: Api::new(),
             set_up: AtomicBool::new(false),
             downloads: Downloads::default(),

@@ -101,7 +101,9 @@ impl Rig {
             .prepare()?;
         std::fs::copy(&probe, asterisk.scratch().join("modules/planfix_probe.so"))?;
         asterisk.start()?;
-        let ami = asterisk.ami()?;
+        let mut ami = asterisk.ami()?;
+        // Nobody reads the events here, and Asterisk closes the session of who does not.
+        ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
         Ok(Self {
             asterisk,
             sandbox,

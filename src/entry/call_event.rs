@@ -48,10 +48,13 @@ pub(super) fn tell(drafts: &[Draft]) {
     }
 }
 
+/// What one channel reported at once.
+type Report = Vec<Draft>;
+
 #[derive(Default)]
 struct Running {
     /// `None` before the first event and after the end.
-    queue: Option<(Sender<Vec<Draft>>, Box<dyn Thread>)>,
+    queue: Option<(Sender<Report>, Box<dyn Thread>)>,
     ended: bool,
 }
 
@@ -61,7 +64,7 @@ pub(super) struct Herald(Mutex<Running>);
 
 impl Herald {
     /// Has it told soon. Never waits.
-    pub(super) fn tell(&self, drafts: Vec<Draft>) {
+    pub(super) fn tell(&self, drafts: Report) {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if running.ended {
             return;
@@ -96,7 +99,7 @@ impl Herald {
     }
 }
 
-fn work_off(queue: &Receiver<Vec<Draft>>) {
+fn work_off(queue: &Receiver<Report>) {
     while let Ok(first) = queue.recv() {
         tell(&first);
         let mut last = Instant::now();

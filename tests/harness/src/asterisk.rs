@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::configuration::{Configuration, Loading};
-use crate::port::{PHONES, TRUNK, free_tcp_port, free_udp_port};
+use crate::port::{PHONES, TRUNK, free_tcp_port, free_udp_port, udp_is_bound};
 use crate::process::{Launch, Process, Task, run};
 use crate::{Ami, Version, until, workspace_root};
 
@@ -344,11 +344,18 @@ impl Asterisk {
         Ok(start.elapsed())
     }
 
-    /// Kills it with SIGKILL, together with what it started, and waits for its end.
+    /// Kills it with SIGKILL, together with what it started, and waits for its end and for its sockets: a child of another
+    /// process group that is just being started holds them until it has closed them, and would be taken for an Asterisk that
+    /// runs already.
     pub fn kill9(&mut self) {
         if let Some(process) = &mut self.process {
             process.kill();
         }
+        let (address, port) = (self.sip().ip(), self.sip().port());
+        // Where they stay, the next start says so.
+        let _ = until("the sockets of a killed Asterisk", START_BOUND, || {
+            Ok((!udp_is_bound(address, port)).then_some(()))
+        });
     }
 
     /// Stops it by `core stop now` where it still runs and starts it again in the same scratch folder.

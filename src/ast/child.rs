@@ -35,12 +35,11 @@ const MARGIN: c_int = 256;
 /// A killed child ends in milliseconds, unless it hangs in the kernel.
 const DYING: Duration = Duration::from_millis(500);
 
-/// This thread, and the children that it starts, give way to everything else. What the system refuses stays as it is.
+/// This thread, which is one of ours and so has left real time (`ast::thread`), and the children that it starts give way to
+/// everything else. What the system refuses stays as it is.
 pub fn give_way() {
-    let ordinary = libc::sched_param { sched_priority: 0 };
-    // SAFETY: all three take numbers and a struct that lives; on Linux they are about the calling thread alone.
+    // SAFETY: both take numbers; on Linux they are about the calling thread alone.
     unsafe {
-        libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const ordinary);
         libc::setpriority(libc::PRIO_PROCESS, 0, NICEST);
         libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, IDLE);
     }

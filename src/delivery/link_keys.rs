@@ -8,14 +8,15 @@
 //! - whoever asks for the keys never waits for the disk;
 //! - no key reaches a message.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use super::private_file;
 use crate::core::link::{KEY_BYTES, Keys};
 
 const NAME: &str = "links.key";
@@ -100,16 +101,7 @@ impl LinkKeys {
             Before::Revoked => new.latest_only(),
         };
         let fault = |error: io::Error| format!("{} cannot be written: {error}", self.path.display());
-        make_folder(&self.path)
-            .and_then(|()| write_beside(&self.path, &new))
-            .and_then(|written| {
-                fs::rename(&written, &self.path).inspect_err(|_| {
-                    // The first error is the one to tell.
-                    let _ = fs::remove_file(&written);
-                })
-            })
-            .and_then(|()| sync_folder(&self.path))
-            .map_err(fault)?;
+        private_file::replace(&self.path, &new.to_text()).map_err(fault)?;
         let new = Arc::new(new);
         self.set(Ok(Arc::clone(&new)));
         Ok(new)
@@ -121,15 +113,7 @@ fn read_or_make(path: &Path) -> Result<Keys, String> {
         return Ok(keys);
     }
     let keys = Keys::first(random()?);
-    let made = make_folder(path)
-        .and_then(|()| write_beside(path, &keys))
-        // Unlike a rename this fails when somebody else was faster.
-        .and_then(|written| {
-            let linked = fs::hard_link(&written, path);
-            fs::remove_file(&written).and(linked)
-        })
-        .and_then(|()| sync_folder(path));
-    match made {
+    match private_file::create(path, &keys.to_text()) {
         Ok(()) => {
             log::info!("A key for links to recordings was made: {}", path.display());
             Ok(keys)
@@ -189,37 +173,4 @@ fn random() -> Result<[u8; KEY_BYTES], String> {
         .fill(&mut bytes)
         .map_err(|_| "the system gives no random numbers".to_owned())?;
     Ok(bytes)
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)
-    })
-}
-
-/// Writes the keys to a new file beside `path`, as far as the disk, and returns its name.
-fn write_beside(path: &Path, keys: &Keys) -> io::Result<PathBuf> {
-    let beside = path.with_extension(format!("key.{:016x}", fastrand::u64(..)));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)
-        .and_then(|mut file| {
-            file.write_all(keys.to_text().as_bytes())?;
-            file.sync_all()
-        });
-    match written {
-        Ok(()) => Ok(beside),
-        Err(error) => {
-            // The first error is the one to tell.
-            let _ = fs::remove_file(&beside);
-            Err(error)
-        }
-    }
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent()
-        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

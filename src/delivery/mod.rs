@@ -19,6 +19,7 @@ pub mod link_keys;
 pub mod links;
 pub mod names;
 pub mod player;
+mod private_file;
 pub mod question;
 pub mod recorder;
 pub mod recordings;

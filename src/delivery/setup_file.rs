@@ -1,14 +1,12 @@
 //! The file that keeps what Planfix has sent by `setup`.
 //!
-//! Invariants:
-//! - nobody but the file's owner can read it;
-//! - it is replaced whole: after a crash or a power cut it holds what was sent before or what was sent last.
+//! Invariant: it is a private file (`delivery::private_file`), and holds what was sent last or what was sent before.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::private_file;
 use crate::core::setup::Setup;
 
 /// Where it lies in that folder.
@@ -37,33 +35,7 @@ pub fn read(folder: &Path) -> Result<Option<Setup>, String> {
 /// A sentence for the operator; what was there before stays.
 pub fn write(folder: &Path, setup: &Setup) -> Result<(), String> {
     let path = path(folder);
-    replace(folder, &path, &setup.to_text()).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let beside = path.with_extension(format!("json.{}", std::process::id()));
-    // One that a crash has left there is nobody's.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&beside, path));
-    if let Err(error) = written {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&beside);
-        return Err(error);
-    }
-    File::open(folder)?.sync_all()
+    private_file::replace(&path, &setup.to_text()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

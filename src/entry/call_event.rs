@@ -3,15 +3,13 @@
 //! Invariants: no lock of ours is held when an event is told, because Asterisk takes its own; and no channel's thread tells one,
 //! because Asterisk wakes every manager session for it (main/manager.c, `__ast_manager_event_multichan`).
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, TryRecvError};
 
-use super::threads::AsteriskThreads;
+use super::threads::{NotTaken, OnDemand};
 use crate::ast::manager::{Authority, event};
 use crate::core::draft::{Draft, Kind};
-use crate::delivery::threads::{Thread, Threads};
 
 /// Requests whose events may wait. What finds no room has no event: whoever listens could not keep up.
 const WAITING: usize = 4_096;
@@ -51,51 +49,23 @@ pub(super) fn tell(drafts: &[Draft]) {
 /// What one channel reported at once.
 type Report = Vec<Draft>;
 
+/// The thread that tells of what channels have reported.
 #[derive(Default)]
-struct Running {
-    /// `None` before the first event and after the end.
-    queue: Option<(Sender<Report>, Box<dyn Thread>)>,
-    ended: bool,
-}
-
-/// The thread that tells of what channels have reported. It begins with the first event and ends with the unload.
-#[derive(Default)]
-pub(super) struct Herald(Mutex<Running>);
+pub(super) struct Herald(OnDemand<Report>);
 
 impl Herald {
     /// Has it told soon. Never waits.
     pub(super) fn tell(&self, drafts: Report) {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.ended {
-            return;
-        }
-        if running.queue.is_none() {
-            let (sender, queue) = bounded(WAITING);
-            let body = Box::new(move || work_off(&queue));
-            match AsteriskThreads.spawn("planfix/events", body) {
-                Ok(thread) => running.queue = Some((sender, thread)),
-                Err(error) => {
-                    log::warn!("No thread could be started for AMI's events: {error}");
-                    return;
-                }
-            }
-        }
-        if let Some((queue, _)) = &running.queue {
-            // The events are for whoever watches; the requests themselves are in the spool.
-            let _ = queue.try_send(drafts);
+        let brought = self.0.bring(drafts, WAITING, "planfix/events", work_off);
+        // The events are for whoever watches; the requests themselves are in the spool.
+        if let Err(NotTaken::NoThread(error)) = brought {
+            log::warn!("No thread could be started for AMI's events: {error}");
         }
     }
 
     /// Takes no more, and waits until everything is told. False when that hangs.
     pub(super) fn end(&self, within: Duration) -> bool {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running.ended = true;
-        let queue = running.queue.take();
-        drop(running);
-        queue.is_none_or(|(sender, thread)| {
-            drop(sender);
-            thread.join(within)
-        })
+        self.0.end(within)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::ffi::CStr;
 
+use super::contacts::Told;
 use super::{contacts, report, state};
 use crate::ast::cli::{Command, CommandRegistration, Out, Outcome};
 use crate::ast::registration::RegistrationError;
-use crate::core::contact::{How, Status, What, value};
+use crate::core::contact::How;
 use crate::core::table::fields;
 
 pub(super) fn register() -> Result<Vec<CommandRegistration>, RegistrationError> {
@@ -36,12 +37,11 @@ impl Command for ShowContact {
             ));
             return Outcome::Success;
         }
-        let internal = &settings.calls.internal;
-        let (name, mut status) = value(What::Name, &found.contact, found.how, internal);
-        let (mut responsible, other) = value(What::Responsible, &found.contact, found.how, internal);
-        if status == Status::Miss {
-            status = other;
-        }
+        let Told {
+            name,
+            mut responsible,
+            status,
+        } = found.told(&settings.calls.internal);
         let told = found.contact.responsible_in_the_crm();
         if responsible.is_empty() && !told.is_empty() {
             responsible = format!("{told} in Planfix, which does not match 'internal' in planfix.conf");

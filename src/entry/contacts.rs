@@ -5,7 +5,8 @@
 //! option of planfix.conf or an earlier question of the dialplan's says that the answer is of use.
 
 use super::state::{self, State};
-use crate::core::contact::{Contact, How};
+use crate::core::contact::{Contact, How, Status, What, value};
+use crate::core::pattern::Patterns;
 use crate::core::phone::ANONYMOUS;
 use crate::core::settings::{Calls, Missed, Settings};
 
@@ -28,6 +29,27 @@ pub(super) struct Found {
     pub(super) number: String,
     pub(super) contact: Contact,
     pub(super) how: How,
+}
+
+/// What is shown of a caller to an operator.
+pub(super) struct Told {
+    /// Empty when nothing is known.
+    pub(super) name: String,
+    /// Empty when there is none, or none that `internal` matches.
+    pub(super) responsible: String,
+    pub(super) status: Status,
+}
+
+impl Found {
+    pub(super) fn told(&self, internal: &Patterns) -> Told {
+        let (name, status) = value(What::Name, &self.contact, self.how, internal);
+        let (responsible, other) = value(What::Responsible, &self.contact, self.how, internal);
+        Told {
+            name,
+            responsible,
+            status: if status == Status::Miss { other } else { status },
+        }
+    }
 }
 
 /// Asks, and waits no longer than `timeout_ms`. `None` while the module is disabled.

@@ -4,19 +4,17 @@
 //! - one errand after the other, on a thread that begins with the first and ends with the unload;
 //! - whoever brings one never waits for room: there is some or there is none.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::Sender;
 
 use super::module::{self, NotSetUp};
 use super::state;
-use super::threads::AsteriskThreads;
+use super::threads::{NotTaken, OnDemand};
 use crate::ast::originate::Originate;
 use crate::core::make_call::{Click, Device, auto_answer};
 use crate::core::settings::Callback;
 use crate::core::setup::Setup;
-use crate::delivery::threads::{Thread, Threads};
 
 /// Errands that may wait. Each takes milliseconds, as nobody waits for a phone here.
 const WAITING: usize = 64;
@@ -29,57 +27,31 @@ pub(super) enum Errand {
     SetUp(Setup, Sender<Result<(), NotSetUp>>),
 }
 
-#[derive(Default)]
-struct Running {
-    /// `None` before the first errand and after the end.
-    errands: Option<(Sender<Errand>, Box<dyn Thread>)>,
-    ended: bool,
-}
-
 /// The thread, and the way to it.
 #[derive(Default)]
-pub(super) struct Errands(Mutex<Running>);
+pub(super) struct Errands(OnDemand<Errand>);
 
 /// There is no room, or the module is being unloaded.
 #[derive(Debug)]
 pub(super) struct NoRoom;
 
 impl Errands {
-    fn running(&self) -> MutexGuard<'_, Running> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Has it done soon.
     pub(super) fn bring(&self, errand: Errand) -> Result<(), NoRoom> {
-        let mut running = self.running();
-        if running.ended {
-            return Err(NoRoom);
-        }
-        if running.errands.is_none() {
-            let (sender, errands) = bounded::<Errand>(WAITING);
-            let body = Box::new(move || errands.iter().for_each(run));
-            let thread = AsteriskThreads.spawn("planfix/errands", body).map_err(|error| {
+        let brought = self.0.bring(errand, WAITING, "planfix/errands", |errands| {
+            errands.iter().for_each(run);
+        });
+        brought.map_err(|why| {
+            if let NotTaken::NoThread(error) = why {
                 log::error!("No thread could be started for what Planfix asks for: {error}");
-                NoRoom
-            })?;
-            running.errands = Some((sender, thread));
-        }
-        match &running.errands {
-            Some((sender, _)) => sender.try_send(errand).map_err(|_| NoRoom),
-            None => Err(NoRoom),
-        }
+            }
+            NoRoom
+        })
     }
 
     /// Takes no more, and waits for what is under way. False when that hangs.
     pub(super) fn end(&self, within: Duration) -> bool {
-        let mut running = self.running();
-        running.ended = true;
-        let Some((sender, thread)) = running.errands.take() else {
-            return true;
-        };
-        drop(running);
-        drop(sender);
-        thread.join(within)
+        self.0.end(within)
     }
 }
 

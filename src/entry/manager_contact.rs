@@ -5,7 +5,6 @@ use std::ffi::CStr;
 use super::{contacts, state};
 use crate::ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
 use crate::ast::registration::RegistrationError;
-use crate::core::contact::{Status, What, value};
 
 pub(super) fn register() -> Result<Vec<ActionRegistration>, RegistrationError> {
     Ok(vec![ActionRegistration::new::<ShowContact>()?])
@@ -27,19 +26,14 @@ impl Action for ShowContact {
         let (Some(settings), Some(found)) = (&state.settings, contacts::find(&state, &phone)) else {
             return reply.error("The module is disabled: see the command 'planfix check'");
         };
-        let internal = &settings.calls.internal;
-        let (name, mut status) = value(What::Name, &found.contact, found.how, internal);
-        let (responsible, other) = value(What::Responsible, &found.contact, found.how, internal);
-        if status == Status::Miss {
-            status = other;
-        }
+        let told = found.told(&settings.calls.internal);
         reply.fields(
             "This is what Planfix knows of the caller",
             &[
                 ("Phone", &found.number),
-                ("Name", &name),
-                ("Responsible", &responsible),
-                ("Status", status.word()),
+                ("Name", &told.name),
+                ("Responsible", &told.responsible),
+                ("Status", told.status.word()),
             ],
         );
     }

@@ -165,20 +165,18 @@ impl Module for PlanfixModule {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        // Then what HTTP threads wait for.
-        if let Some(state) = state::current()
-            && !state.lasting.api.errands.end(STOP / 10)
-        {
-            log::warn!("Planfix's setup still waits for the disk and is left behind");
-        }
-        if let Some(state) = state::current()
-            && !state.lasting.herald.end(STOP / 10)
-        {
-            log::warn!("AMI's events still wait for Asterisk and are left behind");
-        }
-        // A channel may wait for the CRM in PLANFIX_CONTACT.
-        if let Some(contacts) = state::current().and_then(|state| state.contacts.clone()) {
-            contacts.close();
+        if let Some(state) = state::current() {
+            // Then what HTTP threads wait for.
+            if !state.lasting.api.errands.end(STOP / 10) {
+                log::warn!("Planfix's setup still waits for the disk and is left behind");
+            }
+            if !state.lasting.herald.end(STOP / 10) {
+                log::warn!("AMI's events still wait for Asterisk and are left behind");
+            }
+            // A channel may wait for the CRM in PLANFIX_CONTACT.
+            if let Some(contacts) = &state.contacts {
+                contacts.close();
+            }
         }
         if !guard::drained(Duration::from_millis(200)) {
             log::warn!("A callback still runs while the module is unloaded");

@@ -38,25 +38,29 @@ mod module {
     ];
 
     /// What the safe floor uses of Asterisk. Whatever is not named here cannot be called from Rust.
-    const FUNCTIONS: [&str; 8] = [
+    const FUNCTIONS: [&str; 10] = [
         "shim_.*",
         "ast_(channel_get_by_name|replace_sigchld|unreplace_sigchld)",
         "ast_(get_version|get_version_num|shutting_down|register_atexit|unregister_atexit)",
-        "ast_channel_(name|uniqueid|linkedid|exten|context|get_up_time_ms)|pbx_builtin_(getvar_helper|setvar_helper)",
+        "ast_channel_(name|uniqueid|linkedid|exten|context|language|get_up_time_ms)|pbx_builtin_(getvar_helper|setvar_helper)",
         "ast_(custom_function|cli|manager)_unregister",
         "astman_(get_header|send_error|send_ack|send_list_complete_start|send_list_complete_end|send_listack)",
         "ast_(category_browse|variable_browse|config_destroy)",
         "ast_context_find|ast_exists_extension|ast_http_(uri_link|uri_unlink|prefix|body_read_status)",
+        "ast_(unregister_application|devstate_prov_add|devstate_prov_del|devstate_changed_literal)",
+        "ast_(db_put|db_del|db_gettree|db_freetree|answer|indicate|waitfordigit|fileexists)",
     ];
-    const TYPES: [&str; 4] = [
+    const TYPES: [&str; 5] = [
         "shim_.*",
         "ast_(custom_function|cli_entry|cli_args|cli_command|variable|module_load_result)",
         "ast_(channel_state|transfer_result|attended_transfer_dest_type|parked_call_event_type)",
         "ast_http_(uri|method)",
+        "ast_(device_state|devstate_cache|db_entry|control_frame_type)",
     ];
-    const VARIABLES: [&str; 5] = [
+    const VARIABLES: [&str; 6] = [
         "ast_config_AST_(.*_DIR|DB)",
         "ast_startuptime",
+        "ast_defaultlanguage",
         "EVENT_FLAG_.*",
         "RESULT_(SUCCESS|SHOWUSAGE|FAILURE)",
         "__LOG_.*",

@@ -48,6 +48,10 @@ const char *shim_channel_connected_number(struct ast_channel *channel);
 const char *shim_channel_dialed_number(struct ast_channel *channel);
 const char *shim_channel_macro_exten(struct ast_channel *channel);
 void shim_channel_unref(struct ast_channel *channel);
+/* Answered. */
+int shim_channel_is_up(struct ast_channel *channel);
+/* Samples a second of what is heard from there, as it comes. */
+int shim_channel_rate(struct ast_channel *channel);
 /* CDR(recordingfile), for which the channel must not be locked. Not 0 when there is none. */
 int shim_channel_recordingfile(struct ast_channel *channel, char *value, size_t size);
 int shim_channel_set_recordingfile(struct ast_channel *channel, const char *value);
@@ -58,7 +62,14 @@ int shim_channel_set_caller_name(struct ast_channel *channel, const char *name);
 int shim_channel_name_caller(const char *uniqueid, const char *name);
 
 /* pbx.h. */
-int shim_function_register(struct ast_custom_function *function, int read_escalates);
+int shim_function_register(struct ast_custom_function *function, int read_escalates, int write_escalates);
+
+/* module.h. */
+int shim_application_register(const char *name, int (*run)(struct ast_channel *, const char *));
+
+/* astdb.h. NULL when there is no such entry, else memory that is given back with shim_free(). */
+char *shim_database_get(const char *family, const char *key);
+void shim_free(void *memory);
 
 /* cli.h. */
 int shim_cli_register(struct ast_cli_entry *entry);
@@ -222,6 +233,47 @@ int shim_audio_rate(struct shim_audio *audio);
 /* 16 bits in the machine's order. How many bytes, 0 at the end, less than 0 when it cannot be read. */
 int shim_audio_read(struct shim_audio *audio, char *samples, size_t size);
 void shim_audio_close(struct shim_audio *audio);
+
+/* file.h, say.h: what a caller is told. On the channel's own thread, which waits until it is said; the channel must not be locked.
+ * Each returns the digit of `breaks` that ended it, or one of these. */
+enum shim_told {
+	SHIM_TOLD_ALL = 0,
+	/* There is no such sound, or none that can be read. */
+	SHIM_TOLD_MISSING = -1,
+	/* The channel is hung up, or wanted elsewhere. */
+	SHIM_TOLD_NOBODY = -2,
+};
+int shim_tell_sound(struct ast_channel *channel, const char *sound, const char *language, const char *breaks);
+int shim_tell_number(struct ast_channel *channel, int number, const char *language, const char *breaks);
+int shim_tell_digits(struct ast_channel *channel, const char *digits, const char *language, const char *breaks);
+/* Seconds since 1970. */
+int shim_tell_date(struct ast_channel *channel, int64_t date, const char *language, const char *breaks);
+
+/* channel.h, translate.h: what a caller says, as linear samples of one rate. On the channel's own thread; the channel must not be
+ * locked. Until the end it reads in another format, and is sent silence where asterisk.conf wants that. */
+struct shim_ear;
+struct shim_ear *shim_ear_open(struct ast_channel *channel, int rate);
+enum shim_heard {
+	/* The time is up. */
+	SHIM_HEARD_NOTHING,
+	/* `count` samples, which may be none. */
+	SHIM_HEARD_VOICE,
+	/* `digit` goes down, and up again. */
+	SHIM_HEARD_PRESS,
+	SHIM_HEARD_RELEASE,
+	SHIM_HEARD_OTHER,
+	/* The channel is hung up, or wanted elsewhere. */
+	SHIM_HEARD_END,
+};
+struct shim_sound {
+	int16_t *samples;
+	size_t room;
+	size_t count;
+	int digit;
+};
+/* Waits at most so many milliseconds. */
+enum shim_heard shim_ear_listen(struct shim_ear *ear, int patience, struct shim_sound *sound);
+void shim_ear_close(struct shim_ear *ear);
 
 /* utils.h. The name is what `core show threads` prints. Returns an errno value. */
 int shim_thread_start(pthread_t *thread, void *(*start)(void *), void *data, size_t stack, const char *name);

@@ -81,11 +81,13 @@ fn fault(package: &Package, deny: &Deny) -> Option<String> {
     (!holds).then(|| format!("{name} is under '{text}': allow it in deny.toml with a reason, or do without"))
 }
 
-#[test]
-fn every_dependency_has_an_allowed_licence() {
+/// The packages that a manifest brings, in its locked versions.
+fn packages(manifest: &str) -> Vec<Package> {
     let output = Command::new(env!("CARGO"))
         .args([
             "metadata",
+            "--manifest-path",
+            manifest,
             "--format-version",
             "1",
             "--locked",
@@ -102,14 +104,20 @@ fn every_dependency_has_an_allowed_licence() {
     );
     let metadata: Metadata = serde_json::from_slice(&output.stdout).unwrap();
     assert!(metadata.packages.len() > 20, "the dependencies are listed");
+    metadata.packages
+}
+
+#[test]
+fn every_dependency_has_an_allowed_licence() {
     let deny = deny();
-    let faults: Vec<String> = metadata
-        .packages
-        .iter()
-        .filter(|package| package.source.is_some())
-        .filter_map(|package| fault(package, &deny))
-        .collect();
-    assert!(faults.is_empty(), "{faults:#?}");
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let faults: Vec<String> = packages(manifest)
+            .iter()
+            .filter(|package| package.source.is_some())
+            .filter_map(|package| fault(package, &deny))
+            .collect();
+        assert!(faults.is_empty(), "{manifest}: {faults:#?}");
+    }
 }
 
 #[test]

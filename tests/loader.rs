@@ -334,15 +334,18 @@ fn a_module_comes_and_goes_three_times_and_leaves_nothing() {
         )));
         let names = [
             "action ScratchList",
+            "application ScratchTalk",
             "at exit",
             "command scratch show",
             "function SCRATCH",
+            "function SCRATCHPAD",
             "handler scratch",
             "object forward",
             "object memory",
             "object message type",
             "object subscription",
             "object topic",
+            "provider Scratch",
         ]
         .map(str::to_owned);
         assert_eq!(host.registered(), BTreeSet::from(names), "round {round}");
@@ -408,7 +411,15 @@ fn a_panic_stays_inside_whichever_way_it_was_provoked() {
     for _ in 0..3 {
         for how in ["none", "channel", "locked"] {
             assert_eq!(host.returned(&format!("read SCRATCH {how} 16 panic")), "-1 ");
+            assert_eq!(
+                host.returned(&format!("write SCRATCHPAD {how} dialplan x panic")),
+                "-1"
+            );
         }
+        // The call goes on.
+        assert_eq!(host.last("exec ScratchTalk panic", "ran"), "0");
+        // AST_DEVICE_UNKNOWN.
+        assert_eq!(host.returned("device Scratch:panic"), "0");
         assert_eq!(host.returned("run scratch show panic"), "failure");
         assert_eq!(host.texts("tab scratch show panic ", "candidate"), [""; 0]);
         assert_eq!(host.returned("action Action: ScratchList|How: panic"), "0");
@@ -417,14 +428,14 @@ fn a_panic_stays_inside_whichever_way_it_was_provoked() {
             "0"
         );
     }
-    // One of the worker's, and in each round three of the function, one of the command, the completion, the
-    // action and the list.
+    // One of the worker's, and in each round three of the function's reading and its writing, one of the application, the
+    // provider, the command, the completion, the action and the list.
     assert_eq!(
         host.texts("run scratch show status", "out")[0]
             .split_once("panics ")
             .unwrap()
             .1,
-        r"22\x0a"
+        r"37\x0a"
     );
     host.part();
 }
@@ -618,6 +629,329 @@ fn a_request_is_answered_whatever_the_handler_does_and_whenever_it_comes() {
     host.part();
 }
 
+/// What the scratch module's application has made of it, and what it answered Asterisk.
+fn talked(host: &mut Host, words: &str) -> (String, String) {
+    let lines = host.ask(&format!("exec ScratchTalk {words}"));
+    let of = |kind: &str| {
+        let found = lines.iter().find(|(is, _)| is == kind);
+        found.map(|(_, text)| text.clone()).unwrap_or_default()
+    };
+    (of("variable").trim_start_matches("TALKED=").to_owned(), of("ran"))
+}
+
+#[test]
+fn a_function_is_written_by_the_dialplan_and_by_nobody_outside() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    let mut write =
+        |how: &str, args_and_value: &str| host.returned(&format!("write SCRATCHPAD {how} {args_and_value}"));
+    assert_eq!(write("channel dialplan", r"101,enabled yes\x2c and %s"), "0");
+    assert_eq!(write("channel dialplan", "refuse yes"), "-1");
+    // Asterisk's refusal, which is ours to ask for.
+    assert_eq!(write("none outside", "101,enabled no"), "blocked");
+    assert_eq!(
+        host.returned("read SCRATCHPAD none 80"),
+        "0 channel 101,enabled yes, and %s"
+    );
+    let mut write = |how: &str, rest: &str| host.returned(&format!("write SCRATCHPAD {how} dialplan {rest}"));
+    // With no value at all, and with a channel that is locked.
+    assert_eq!(write("none", "102"), "0");
+    assert_eq!(write("locked", "102 x"), "0");
+    for argument in hostile_arguments() {
+        let argument = argument.replace(' ', r"\x20");
+        assert_eq!(write("none", &format!("{argument} x")), "0");
+        assert_eq!(write("channel", &format!("x {argument}")), "0");
+    }
+    host.part();
+}
+
+#[test]
+fn a_caller_is_told_what_there_is_until_he_presses_a_key_or_goes() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    for (happens, words, came, flow) in [
+        ("up", "play one two #", "Whole Whole", "0"),
+        ("up release/1 release/#", "play one #", "Digit(35)", "0"),
+        ("up hangup", "play one two #", "HungUp", "-1"),
+        ("up stop", "play one two #", "Whole Whole", "0"),
+        (
+            "up",
+            "play missing unreadable /tmp/x #",
+            "Missing Missing Whole",
+            "0",
+        ),
+        ("up", "play  #", "Missing", "0"),
+        ("up release/1", "number 4294967253", "Digit(49)", "0"),
+        ("up", "digits 42", "Whole", "0"),
+        ("up", "digits missing-unreadable", "Missing", "0"),
+        ("up hangup", "date 1763700000", "HungUp", "-1"),
+        ("up release/7", "digit 10", "Some(55)", "0"),
+        ("up stop", "digit 10", "None", "0"),
+        ("up", "digit 10", "None", "0"),
+        ("up hangup", "digit 10", "HungUp", "-1"),
+        ("down", "answer", "true", "0"),
+        ("reads/slin16", "facts", "ru_RU en true true false", "0"),
+        ("reads/slin", "facts", "ru_RU en false true false", "0"),
+    ] {
+        host.ask(&format!("channel {happens}"));
+        assert_eq!(
+            talked(&mut host, words),
+            (came.to_owned(), flow.to_owned()),
+            "{happens}: {words}"
+        );
+    }
+    // Before the answer the caller is told once that there is something to hear, and after it he need not be told.
+    let told = |host: &mut Host, words: &str| {
+        let lines = host.ask(&format!("exec ScratchTalk {words}"));
+        let kinds = lines
+            .iter()
+            .filter(|(kind, _)| ["indicated", "played", "answered"].contains(&kind.as_str()));
+        kinds.map(|(kind, _)| kind.clone()).collect::<Vec<_>>()
+    };
+    host.ask("channel down");
+    assert_eq!(
+        told(&mut host, "play one two #"),
+        ["indicated", "played", "played"]
+    );
+    assert_eq!(told(&mut host, "answer"), ["answered"]);
+    assert_eq!(told(&mut host, "answer"), [""; 0]);
+    assert_eq!(told(&mut host, "play one #"), ["played"]);
+    // A sound that is missing is not even tried: Asterisk would complain.
+    assert_eq!(told(&mut host, "play missing #"), [""; 0]);
+    host.part();
+}
+
+/// The same for a recording of what comes without a pause. A machine that stands still for half a second makes one, and is asked
+/// again.
+fn recorded(host: &mut Host, happens: &str, limits: &str) -> (String, String) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        host.ask(&format!("channel {happens}"));
+        let begun = Instant::now();
+        let came = talked(host, &format!("record {limits}"));
+        if begun.elapsed() < Duration::from_millis(500) || Instant::now() > until {
+            return came;
+        }
+    }
+}
+
+#[test]
+fn what_a_caller_says_is_recorded_at_the_rate_and_within_the_limits_that_were_asked_for() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    let frames =
+        |format: &str, count: u32, level: u32, times: u32| format!("voice/{format}/{count}/{level}*{times}");
+    // Rate, longest, silence, ends; what came: why, samples, how many of them sound, and how loud they are.
+    for (happens, limits, came) in [
+        // A second, of which the last 60 ms may be the key's tone.
+        (
+            format!("{} press/# release/#", frames("slin", 160, 1000, 50)),
+            "8000 60000 5000 #",
+            "# 7520 7520 {1000}",
+        ),
+        (
+            format!(
+                "{} press/# {} release/#",
+                frames("slin16", 320, 9, 50),
+                frames("slin16", 320, 9000, 5)
+            ),
+            "16000 60000 0 #",
+            "# 15040 15040 {9}",
+        ),
+        // A key that does not end it is part of it.
+        (
+            format!(
+                "{0} press/1 release/1 {0} press/* release/*",
+                frames("slin", 160, 1000, 50)
+            ),
+            "8000 60000 5000 #*",
+            "* 15520 15520 {1000}",
+        ),
+        // What is no linear sound of that rate becomes one, also when it changes in the middle.
+        (
+            format!(
+                "{} {} press/# release/#",
+                frames("bytes", 160, 4, 25),
+                frames("slin16", 320, 1000, 25)
+            ),
+            "8000 60000 5000 #",
+            "# 7520 7520 {1000, 1024}",
+        ),
+        (
+            format!("{} press/# release/#", frames("slin", 160, 1000, 50)),
+            "16000 60000 5000 #",
+            "# 15040 15040 {1000}",
+        ),
+        // So much silence, of which a fifth of a second stays.
+        (
+            format!(
+                "{} {}",
+                frames("slin", 160, 256, 50),
+                frames("slin", 160, 255, 500)
+            ),
+            "8000 60000 1000 #",
+            "Silence 9600 9600 {255, 256}",
+        ),
+        // No more than was asked for, however fast it comes.
+        (
+            frames("slin", 160, 1000, 500),
+            "8000 2010 1000 #",
+            "Longest 16080 16080 {1000}",
+        ),
+        // A format that nobody can read is silence.
+        (
+            format!("{} press/# release/#", frames("unknown", 160, 4, 50)),
+            "8000 60000 0 #",
+            "# 0 0 {}",
+        ),
+    ] {
+        assert_eq!(
+            recorded(&mut host, &format!("up reads/bytes {happens}"), limits),
+            (came.to_owned(), "0".to_owned()),
+            "{happens}: {limits}"
+        );
+    }
+    // A hang-up leaves nothing of it.
+    let happens = format!("up {} hangup", frames("slin", 160, 1000, 50));
+    assert_eq!(
+        recorded(&mut host, &happens, "8000 60000 5000 #"),
+        ("HungUp".to_owned(), "-1".to_owned())
+    );
+    // A way from a format is looked for once, and not with each frame.
+    host.ask(&format!("channel up {}", frames("unknown", 160, 4, 500)));
+    let paths = host.texts("exec ScratchTalk record 8000 50 0 #", "path");
+    assert_eq!(paths, ["unknown slin"]);
+    // The channel could not be made to read linear sound: it comes as it is, and is made so.
+    let happens = format!("reads/unknown {}", frames("bytes", 160, 4, 50));
+    assert_eq!(
+        recorded(&mut host, &happens, "8000 1000 0 #").0,
+        "Longest 8000 8000 {1024}"
+    );
+    // Silence is sent meanwhile where Asterisk is told to.
+    host.ask("channel reads/bytes hangup");
+    assert_eq!(
+        host.texts("exec ScratchTalk record 8000 50 0 #", "silence"),
+        [""; 0]
+    );
+    host.ask("transmit_silence");
+    host.ask("channel hangup");
+    assert_eq!(
+        host.texts("exec ScratchTalk record 8000 50 0 #", "silence"),
+        ["begins", "ends"]
+    );
+    host.part();
+}
+
+#[test]
+fn a_recording_ends_when_nothing_is_heard_at_all() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    let took = |host: &mut Host, happens: &str, limits: &str| {
+        host.ask(&format!("channel up {happens}"));
+        let begun = Instant::now();
+        let (came, _) = talked(host, &format!("record {limits}"));
+        let mut words = came.split(' ').map(str::to_owned);
+        let (why, samples) = (words.next().unwrap(), words.next().unwrap());
+        (
+            begun.elapsed(),
+            why,
+            samples.parse::<usize>().unwrap(),
+            words.next().unwrap().parse::<usize>().unwrap(),
+        )
+    };
+    let (time, why, samples, loud) = took(&mut host, "", "8000 700 0 #");
+    assert!(
+        time >= Duration::from_millis(700) && why == "Longest",
+        "{time:?} {why}"
+    );
+    // 500 ms of it at least were made up for.
+    assert!(
+        (4_000..=5_600).contains(&samples) && loud == 0,
+        "{samples} {loud}"
+    );
+    // A phone that sends no silence is silent.
+    let (_, why, samples, loud) = took(&mut host, "voice/slin/160/1000*50", "8000 20000 600 #");
+    // Of the silence that ended it a fifth of a second stays. A machine that stands still makes more silence.
+    assert!(
+        why == "Silence" && loud <= 8_000 && samples >= loud + 1_600,
+        "{why} {samples} {loud}"
+    );
+    // What was left out between two words is there again: a second of voice, half a second of nothing or somewhat more.
+    let (time, _, samples, loud) = took(
+        &mut host,
+        "voice/slin/160/1000*25 wait/600 voice/slin/160/1000*25 press/# release/#",
+        "8000 20000 0 #",
+    );
+    let most = 8_000 + usize::try_from(time.as_millis()).unwrap() * 8;
+    assert!((12_200..=most).contains(&samples), "{samples} of {most}");
+    assert!((7_520..=8_000).contains(&loud), "{loud}");
+    host.part();
+}
+
+#[test]
+fn a_channel_inside_leaves_before_its_application_goes() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    for _ in 0..ROUNDS {
+        assert_eq!(host.returned("load"), "0");
+        host.ask("channel up wait/100000");
+        // The host complains when the application is unregistered with the channel inside.
+        let mut said = host.ask("start ScratchTalk record 8000 100000 0 #");
+        let begun = Instant::now();
+        said.extend(host.ask("unload"));
+        assert!(begun.elapsed() < PATIENCE / 2);
+        said.extend(host.ask("join"));
+        for line in [("returned", "0"), ("variable", "TALKED=HungUp"), ("ran", "-1")] {
+            assert!(said.contains(&(line.0.to_owned(), line.1.to_owned())), "{said:?}");
+        }
+        assert_eq!(host.registered(), BTreeSet::new());
+    }
+    assert_eq!(host.last("close", "closed"), "0 mapped 1");
+    host.ask("leave");
+}
+
+#[test]
+fn a_device_has_the_state_that_its_provider_tells() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    // AST_DEVICE_NOT_INUSE, AST_DEVICE_INUSE, AST_DEVICE_INVALID.
+    for (device, state) in [("on", "2"), ("off", "1"), ("", "4"), (r"\xff%s\x0a", "4")] {
+        assert_eq!(
+            host.returned(&format!("device Scratch:{device}")),
+            state,
+            "{device}"
+        );
+    }
+    assert_eq!(host.texts("run scratch show lamp on", "lamp"), ["Scratch:on 2"]);
+    assert_eq!(
+        host.texts(r"run scratch show lamp a%s\x0a", "lamp"),
+        [r"Scratch:a%s\x5cn 2"]
+    );
+    host.part();
+}
+
+#[test]
+fn the_database_is_read_and_written_and_a_family_is_nobody_elses() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    let lines = host.texts("run scratch show database", "out");
+    assert_eq!(
+        lines,
+        [
+            r#"[("101", "true"), ("a/b", "")]\x0a"#,
+            r#"Some("true")\x0a"#,
+            r"None\x0a"
+        ]
+    );
+    host.part();
+}
+
 #[test]
 fn an_action_is_answered_once_and_nobody_forges_a_header() {
     let mut host = Host::start(None);
@@ -732,6 +1066,12 @@ fn the_shipped_module_comes_and_goes_three_times_and_leaves_nothing() {
             "function PLANFIX_EVENT",
             "handler planfix",
             "function PLANFIX_CONTACT",
+            "function OP_GREETING",
+            "application OpGreeting",
+            "application OpGreetingMenu",
+            "provider Planfix",
+            "command planfix show greetings",
+            "action PlanfixShowGreetings",
             "command planfix show status",
             "command planfix show calls",
             "command planfix show call",
@@ -849,6 +1189,147 @@ fn the_shipped_function_answers_hostile_arguments_with_a_verdict() {
             }
         }
     }
+    host.part();
+}
+
+/// What an application of the shipped module has set that variable to.
+fn status(host: &mut Host, command: &str, variable: &str) -> String {
+    let lines = host.ask(&format!("exec {command}"));
+    let bug = |(kind, text): &&(String, String)| kind == "log" && text.contains("A bug in res_planfix");
+    assert_eq!(lines.iter().find(bug), None);
+    let set = lines.iter().filter(|(kind, _)| kind == "variable");
+    let mut value = set.filter_map(|(_, text)| text.strip_prefix(&format!("{variable}=")));
+    value
+        .next_back()
+        .unwrap_or_else(|| panic!("{lines:?}"))
+        .to_owned()
+}
+
+const GREETINGS: &str = "[greetings]\noperators = _1XX\nadopt = no\n";
+
+#[test]
+fn an_operator_records_a_greeting_and_callers_hear_it() {
+    let configuration = format!("{SHIPPED_CONFIGURATION}{GREETINGS}");
+    let mut host = Host::start(Some(&configuration));
+    let mut before = None;
+    for round in 0..ROUNDS {
+        host.open(&shipped());
+        assert_eq!(host.returned("load"), "0");
+        let read =
+            |host: &mut Host, what: &str| host.returned(&format!("read OP_GREETING none 200 101,{what}"));
+        let existed = if round == 0 { "0 0" } else { "0 1" };
+        assert_eq!(read(&mut host, "exists,noanswer"), existed);
+        // The phone is the operator's own: 1 record, two seconds, 1 save, and away.
+        host.ask(
+            "channel down reads/bytes release/1 voice/slin/160/5000*100 press/# release/# release/1 release/#",
+        );
+        let menu = "OpGreetingMenu 101,k(noanswer)";
+        assert_eq!(status(&mut host, menu, "OPGREETINGMENUSTATUS"), "DONE");
+        assert_eq!(read(&mut host, "exists,noanswer"), "0 1");
+        assert_eq!(read(&mut host, "duration,noanswer"), "0 1940");
+        assert_eq!(read(&mut host, "kinds"), "0 noanswer");
+        // AST_DEVICE_INUSE, AST_DEVICE_NOT_INUSE.
+        assert_eq!(host.returned("device Planfix:greeting_101"), "2");
+        assert_eq!(host.returned("device Planfix:greeting_102"), "1");
+        host.ask("channel down");
+        let lines = host.ask("exec OpGreeting 101,noanswer");
+        let said = |kind: &str, text: &str| lines.iter().any(|(is, said)| is == kind && said.contains(text));
+        assert!(
+            said("indicated", "progress") && said("played", "/101/noanswer-") && said("ran", "0"),
+            "{lines:?}"
+        );
+        assert!(said("variable", "OPGREETINGSTATUS=PLAYED"), "{lines:?}");
+        // A caller who goes in the middle, and one of whom AMI wants something else.
+        host.ask("channel down hangup");
+        assert_eq!(
+            status(&mut host, "OpGreeting 101,noanswer", "OPGREETINGSTATUS"),
+            "HANGUP"
+        );
+        // Without leave nobody outside writes.
+        let write = |host: &mut Host, who: &str, what: &str| {
+            host.returned(&format!("write OP_GREETING none {who} 101,{what}"))
+        };
+        assert_eq!(write(&mut host, "outside", "enabled no"), "blocked");
+        assert_eq!(write(&mut host, "dialplan", "enabled no"), "0");
+        host.ask("channel down");
+        assert_eq!(
+            status(&mut host, "OpGreeting 101,noanswer", "OPGREETINGSTATUS"),
+            "DISABLED"
+        );
+        assert_eq!(host.returned("device Planfix:greeting_101"), "1");
+        // Who hangs up while he records leaves everything as it was.
+        let sound = host
+            .folder
+            .path()
+            .join("planfix/greetings/operators/-/101/noanswer-ru_RU.wav");
+        let old = fs::read(&sound).unwrap();
+        host.ask("channel down release/1 voice/slin/160/9000*100 hangup");
+        assert_eq!(status(&mut host, menu, "OPGREETINGMENUSTATUS"), "HANGUP");
+        assert!(fs::read(&sound).unwrap() == old);
+        assert_eq!(write(&mut host, "dialplan", "enabled yes"), "0");
+        host.part();
+        match before {
+            None => before = Some(host.held()),
+            Some(before) => host.holds_no_more_than(before),
+        }
+    }
+}
+
+#[test]
+fn nobody_becomes_an_operator_by_his_name() {
+    let configuration = format!("{SHIPPED_CONFIGURATION}{GREETINGS}");
+    let mut host = Host::start(Some(&configuration));
+    host.open(&shipped());
+    assert_eq!(host.returned("load"), "0");
+    let mut names = hostile_arguments();
+    names.extend(
+        [
+            "..",
+            "../101",
+            "101/../102",
+            "/101",
+            "101;id",
+            "$(id)",
+            "101@../x",
+            "101@",
+            "999",
+            "101\u{2215}x",
+        ]
+        .map(str::to_owned),
+    );
+    names.push("1".repeat(300));
+    for name in names {
+        let bare = name.replace(' ', r"\x20");
+        for how in ["none", "channel", "locked"] {
+            let answer = host.returned(&format!("read OP_GREETING {how} 200 {bare},exists"));
+            assert_eq!(answer, "-1 ", "{name}");
+            let answer = host.returned(&format!("write OP_GREETING {how} dialplan {bare},enabled no"));
+            assert_eq!(answer, "-1", "{name}");
+        }
+        host.ask("channel down");
+        // Without a name somebody is meant all the same: whose phone it is.
+        if !name.is_empty() && !name.starts_with(',') {
+            for (application, variable) in [
+                ("OpGreeting", "OPGREETINGSTATUS"),
+                ("OpGreetingMenu", "OPGREETINGMENUSTATUS"),
+            ] {
+                assert_eq!(
+                    status(&mut host, &format!("{application} {name}"), variable),
+                    "FAILED",
+                    "{name}"
+                );
+            }
+        }
+        let device = host.returned(&format!("device Planfix:greeting_{name}"));
+        assert_eq!(device, "4", "{name}");
+    }
+    assert_eq!(
+        host.last("read OP_GREETING none 200 101,enabled", "returned"),
+        "0 1"
+    );
+    let operators = host.folder.path().join("planfix/greetings/operators");
+    let made: Vec<_> = fs::read_dir(&operators).map_or_else(|_| Vec::new(), Iterator::collect);
+    assert!(made.is_empty(), "{made:?}");
     host.part();
 }
 

@@ -11,6 +11,7 @@
 //! Nothing that waits may be done while a [`Locked`] lives, and no lock of ours may be taken that is held
 //! over a call of this module.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -24,6 +25,8 @@ use crate::sys;
 /// Invariant: points to a channel that is referenced by somebody else for all of `'a`.
 pub struct Channel<'a> {
     channel: NonNull<sys::ast_channel>,
+    /// The caller has been told that there is something to hear before the answer.
+    pub(super) progressed: Cell<bool>,
     // Not Send, not Sync: a callback's channel belongs to the callback's thread.
     callback: PhantomData<(&'a (), *mut ())>,
 }
@@ -38,8 +41,13 @@ impl<'a> Channel<'a> {
         // INVARIANT: the caller vouches for it.
         NonNull::new(channel).map(|channel| Self {
             channel,
+            progressed: Cell::new(false),
             callback: PhantomData,
         })
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut sys::ast_channel {
+        self.channel.as_ptr()
     }
 
     /// Locks the channel until the result is dropped.
@@ -191,6 +199,8 @@ impl Locked<'_> {
         linkedid = ast_channel_linkedid;
         exten = ast_channel_exten;
         context = ast_channel_context;
+        /// `CHANNEL(language)`, such as `ru`; empty where Asterisk's default is meant.
+        language = ast_channel_language;
         /// The number that was dialled to reach this channel (`CALLERID(dnid)`), empty when unknown.
         dialed = shim_channel_dialed_number;
     }

@@ -78,7 +78,12 @@ impl Out {
 
     /// Writes one line, whose control characters are escaped.
     pub fn line(&mut self, text: &str) {
-        let line = text::c_line(text);
+        // `asterisk -r` takes a first byte above 127 for the level of a verbose message, and shows no such line (main/asterisk.c,
+        // `console_print`; logger.h, `VERBOSE_HASMAGIC`).
+        let line = match text.as_bytes().first() {
+            Some(128..) => text::c_line(&format!(" {text}")),
+            _ => text::c_line(text),
+        };
         // SAFETY: a NUL-terminated string; Asterisk copes with a descriptor whose other end is gone.
         unsafe { sys::shim_cli_line(self.fd, line.as_ptr()) };
     }

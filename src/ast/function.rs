@@ -34,6 +34,23 @@ pub trait ReadFunction {
     fn read(channel: Option<&Channel<'_>>, args: &[u8]) -> Result<Cow<'static, [u8]>, Unreadable>;
 }
 
+/// Nothing was written: the call fails, and the dialplan goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwritable;
+
+/// A function that the dialplan can also set.
+pub trait WriteFunction: ReadFunction {
+    /// Setting it does what AMI users and others outside must not: `live_dangerously=no` then keeps them off.
+    const WRITE_ESCALATES: bool;
+
+    /// Takes the value. `args` is as for reading.
+    ///
+    /// # Errors
+    ///
+    /// [`Unwritable`] makes Asterisk treat the call as failed.
+    fn write(channel: Option<&Channel<'_>>, args: &[u8], value: &[u8]) -> Result<(), Unwritable>;
+}
+
 /// What the callback answers Asterisk: 0 or -1.
 struct Answer(c_int);
 
@@ -71,6 +88,27 @@ unsafe extern "C" fn read<F: ReadFunction>(
     answer.0
 }
 
+/// Called by `ast_func_write`, which guarantees (`main/pbx_functions.c`): `channel` is null or a channel that the caller holds a
+/// reference to, `args` and `value` are NUL-terminated (either may be null).
+unsafe extern "C" fn write<F: WriteFunction>(
+    channel: *mut sys::ast_channel,
+    _name: *const c_char,
+    args: *mut c_char,
+    value: *const c_char,
+) -> c_int {
+    let name = const { name_of(F::NAME) };
+    guard(name, || {
+        // SAFETY: the caller's guarantees, which hold until this callback returns; `Channel` cannot outlive it.
+        let (channel, args, value) =
+            unsafe { (Channel::borrow(channel), text::bytes(args), text::bytes(value)) };
+        match F::write(channel.as_ref(), args, value) {
+            Ok(()) => Answer(0),
+            Err(Unwritable) => Answer::REFUSED,
+        }
+    })
+    .0
+}
+
 /// The name for the log.
 pub(super) const fn name_of(name: &'static CStr) -> &'static str {
     match name.to_str() {
@@ -96,6 +134,22 @@ impl FunctionRegistration {
     ///
     /// The name is taken, or Asterisk has no memory.
     pub fn read<F: ReadFunction>() -> Result<Self, RegistrationError> {
+        Self::new::<F>(None, false)
+    }
+
+    /// Registers a function for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`FunctionRegistration::read`].
+    pub fn read_write<F: WriteFunction>() -> Result<Self, RegistrationError> {
+        Self::new::<F>(Some(write::<F>), F::WRITE_ESCALATES)
+    }
+
+    fn new<F: ReadFunction>(
+        write: sys::ast_acf_write_fn_t,
+        write_escalates: bool,
+    ) -> Result<Self, RegistrationError> {
         let slot = SLOTS.take(F::NAME, || {
             // SAFETY: the structure is one of C: numbers, pointers and optional callbacks, for all of which
             // zero is a value.
@@ -104,12 +158,19 @@ impl FunctionRegistration {
             // `read`, not `read2`: with a buffer of the caller's there is nothing to allocate here. Asterisk
             // offers at least 4096 bytes wherever it has the choice (`VAR_BUF_SIZE`).
             entry.read = Some(read::<F>);
+            entry.write = write;
             entry
         });
         // SAFETY: the entry is complete, lives for ever, and is in no list of Asterisk's, since we had the
         // slot.
-        let refused = unsafe { sys::shim_function_register(slot.as_ptr(), c_int::from(F::ESCALATES)) } != 0;
-        if refused {
+        let refused = unsafe {
+            sys::shim_function_register(
+                slot.as_ptr(),
+                c_int::from(F::ESCALATES),
+                c_int::from(write_escalates),
+            )
+        };
+        if refused != 0 {
             SLOTS.put(F::NAME, slot);
             return Err(RegistrationError::new("dialplan function", F::NAME));
         }

@@ -25,13 +25,18 @@ pub mod audio;
 pub mod channel;
 pub mod child;
 pub mod config;
+pub mod database;
+pub mod local_time;
 pub mod originate;
 pub mod thread;
+pub mod voice;
 
 pub mod registration;
 mod slots;
 
+pub mod application;
 pub mod cli;
+pub mod device_state;
 pub mod function;
 pub mod http;
 pub mod manager;

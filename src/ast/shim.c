@@ -12,6 +12,7 @@
 
 #include "asterisk/acl.h"
 #include "asterisk/app.h"
+#include "asterisk/astdb.h"
 #include "asterisk/astobj2.h"
 #include "asterisk/callerid.h"
 #include "asterisk/cdr.h"
@@ -33,6 +34,7 @@
 #include "asterisk/parking.h"
 #include "asterisk/pbx.h"
 #include "asterisk/pickup.h"
+#include "asterisk/say.h"
 #include "asterisk/stasis.h"
 #include "asterisk/stasis_bridges.h"
 #include "asterisk/stasis_channels.h"
@@ -121,6 +123,26 @@ void shim_channel_unref(struct ast_channel *channel)
 	ast_channel_unref(channel);
 }
 
+int shim_channel_is_up(struct ast_channel *channel)
+{
+	int is_up;
+
+	ast_channel_lock(channel);
+	is_up = ast_channel_state(channel) == AST_STATE_UP;
+	ast_channel_unlock(channel);
+	return is_up;
+}
+
+int shim_channel_rate(struct ast_channel *channel)
+{
+	int rate;
+
+	ast_channel_lock(channel);
+	rate = ast_format_get_sample_rate(ast_channel_rawreadformat(channel));
+	ast_channel_unlock(channel);
+	return rate;
+}
+
 int shim_channel_recordingfile(struct ast_channel *channel, char *value, size_t size)
 {
 	/* Asked without need, both would complain in the log. */
@@ -179,9 +201,30 @@ int shim_channel_name_caller(const char *uniqueid, const char *name)
 	return 1;
 }
 
-int shim_function_register(struct ast_custom_function *function, int read_escalates)
+int shim_function_register(struct ast_custom_function *function, int read_escalates, int write_escalates)
 {
-	return ast_custom_function_register_escalating(function, read_escalates ? AST_CFE_READ : AST_CFE_NONE);
+	return ast_custom_function_register_escalating(function, read_escalates
+		? write_escalates ? AST_CFE_BOTH : AST_CFE_READ
+		: write_escalates ? AST_CFE_WRITE : AST_CFE_NONE);
+}
+
+int shim_application_register(const char *name, int (*run)(struct ast_channel *, const char *))
+{
+	/* Without texts of ours Asterisk shows what the XML documentation says. With our module it counts who is inside
+	 * (main/pbx_app.c, pbx_exec). */
+	return ast_register_application2(name, run, NULL, NULL, AST_MODULE_SELF);
+}
+
+char *shim_database_get(const char *family, const char *key)
+{
+	char *value;
+
+	return ast_db_get_allocated(family, key, &value) ? NULL : value;
+}
+
+void shim_free(void *memory)
+{
+	ast_free(memory);
 }
 
 int shim_cli_register(struct ast_cli_entry *entry)
@@ -991,6 +1034,153 @@ void shim_audio_close(struct shim_audio *audio)
 	}
 	ast_closestream(audio->stream);
 	ast_free(audio);
+}
+
+/* These fail alike for a sound that is missing and for a channel that is gone. */
+static int told(struct ast_channel *channel, int result)
+{
+	if (result >= 0) {
+		return result;
+	}
+	return ast_check_hangup(channel) ? SHIM_TOLD_NOBODY : SHIM_TOLD_MISSING;
+}
+
+int shim_tell_sound(struct ast_channel *channel, const char *sound, const char *language, const char *breaks)
+{
+	int result;
+
+	/* ast_streamfile() would complain of it in the log, twice. */
+	if (!ast_fileexists(sound, NULL, language)) {
+		return SHIM_TOLD_MISSING;
+	}
+	if (ast_streamfile(channel, sound, language)) {
+		ast_stopstream(channel);
+		return told(channel, -1);
+	}
+	result = ast_waitstream(channel, breaks);
+	/* This also gives the channel its former write format back. */
+	ast_stopstream(channel);
+	return result < 0 ? SHIM_TOLD_NOBODY : result;
+}
+
+int shim_tell_number(struct ast_channel *channel, int number, const char *language, const char *breaks)
+{
+	return told(channel, ast_say_number(channel, number, breaks, language, NULL));
+}
+
+int shim_tell_digits(struct ast_channel *channel, const char *digits, const char *language, const char *breaks)
+{
+	return told(channel, ast_say_digit_str(channel, digits, breaks, language));
+}
+
+int shim_tell_date(struct ast_channel *channel, int64_t date, const char *language, const char *breaks)
+{
+	return told(channel, ast_say_date(channel, (time_t) date, breaks, language));
+}
+
+struct shim_ear {
+	struct ast_channel *channel;
+	struct ast_format *linear;
+	/* What the channel read before; NULL where it could not be changed. */
+	struct ast_format *before;
+	struct ast_silence_generator *silence;
+	/* For frames that come in another format all the same: from where, and the way to linear, if there is one. */
+	struct ast_format *from;
+	struct ast_trans_pvt *path;
+};
+
+struct shim_ear *shim_ear_open(struct ast_channel *channel, int rate)
+{
+	struct shim_ear *ear = ast_calloc(1, sizeof(*ear));
+
+	if (!ear) {
+		return NULL;
+	}
+	ear->channel = channel;
+	ear->linear = ast_format_cache_get_slin_by_rate(rate);
+	ast_channel_lock(channel);
+	ear->before = ao2_bump(ast_channel_readformat(channel));
+	ast_channel_unlock(channel);
+	if (ast_set_read_format(channel, ear->linear)) {
+		ao2_cleanup(ear->before);
+		ear->before = NULL;
+	}
+	if (ast_opt_transmit_silence) {
+		ear->silence = ast_channel_start_silence_generator(channel);
+	}
+	return ear;
+}
+
+static void take_samples(struct shim_ear *ear, struct ast_frame *frame, struct shim_sound *sound)
+{
+	struct ast_frame *linear = frame, *each;
+
+	/* Some drivers mark a gap so; codecs would make something up for it. */
+	if (frame->datalen <= 0) {
+		return;
+	}
+	if (ast_format_cmp(frame->subclass.format, ear->linear) != AST_FORMAT_CMP_EQUAL) {
+		/* Where there is no way it is not looked for again with each frame, which would fill the log. */
+		if (!ear->from || ast_format_cmp(frame->subclass.format, ear->from) != AST_FORMAT_CMP_EQUAL) {
+			if (ear->path) {
+				ast_translator_free_path(ear->path);
+			}
+			ao2_replace(ear->from, frame->subclass.format);
+			ear->path = ast_translator_build_path(ear->linear, frame->subclass.format);
+		}
+		linear = ear->path ? ast_translate(ear->path, frame, 0) : NULL;
+	}
+	/* A codec may make several frames of one. */
+	for (each = linear; each; each = AST_LIST_NEXT(each, frame_list)) {
+		size_t count = each->datalen > 0 ? MIN(each->datalen / sizeof(*sound->samples), sound->room - sound->count) : 0;
+
+		memcpy(sound->samples + sound->count, each->data.ptr, count * sizeof(*sound->samples));
+		sound->count += count;
+	}
+	if (linear && linear != frame) {
+		ast_frfree(linear);
+	}
+}
+
+enum shim_heard shim_ear_listen(struct shim_ear *ear, int patience, struct shim_sound *sound)
+{
+	int left = ast_waitfor(ear->channel, patience);
+	enum shim_heard heard = SHIM_HEARD_OTHER;
+	struct ast_frame *frame;
+
+	sound->count = 0;
+	if (left <= 0) {
+		return left ? SHIM_HEARD_END : SHIM_HEARD_NOTHING;
+	}
+	frame = ast_read(ear->channel);
+	if (!frame) {
+		return SHIM_HEARD_END;
+	}
+	if (frame->frametype == AST_FRAME_VOICE) {
+		take_samples(ear, frame, sound);
+		heard = SHIM_HEARD_VOICE;
+	} else if (frame->frametype == AST_FRAME_DTMF_BEGIN || frame->frametype == AST_FRAME_DTMF_END) {
+		sound->digit = frame->subclass.integer;
+		heard = frame->frametype == AST_FRAME_DTMF_BEGIN ? SHIM_HEARD_PRESS : SHIM_HEARD_RELEASE;
+	}
+	ast_frfree(frame);
+	return heard;
+}
+
+void shim_ear_close(struct shim_ear *ear)
+{
+	if (ear->silence) {
+		ast_channel_stop_silence_generator(ear->channel, ear->silence);
+	}
+	if (ear->before) {
+		ast_set_read_format(ear->channel, ear->before);
+	}
+	if (ear->path) {
+		ast_translator_free_path(ear->path);
+	}
+	ao2_cleanup(ear->before);
+	ao2_cleanup(ear->from);
+	ast_free(ear);
 }
 
 int shim_thread_start(pthread_t *thread, void *(*start)(void *), void *data, size_t stack, const char *name)

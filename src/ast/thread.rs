@@ -17,8 +17,24 @@ use crate::sys;
 /// Asterisk's own size, 496 KiB, is small for a TLS handshake. Only what is touched is memory.
 const STACK: usize = 2 << 20;
 
-/// What is added to Asterisk's own nice value: a thread gets a third of what a thread of Asterisk's gets where both want all.
-const NICE: libc::c_int = 5;
+/// Where a thread stands for the processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Behind Asterisk's: it gets a third of what one of them gets where both want all.
+    Behind,
+    /// Behind everybody: it gets a hundredth.
+    Last,
+}
+
+impl Place {
+    /// What is added to Asterisk's own nice value.
+    fn nice(self) -> libc::c_int {
+        match self {
+            Self::Behind => 5,
+            Self::Last => 19,
+        }
+    }
+}
 
 /// How a thread was found when it was to be joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +71,7 @@ impl Ending {
 /// What a new thread is given.
 struct Start {
     name: CString,
+    place: Place,
     body: Box<dyn FnOnce() + Send>,
     ending: Arc<Ending>,
 }
@@ -70,14 +87,14 @@ pub struct Thread {
 /// Puts this thread behind Asterisk's own. With `asterisk -p` those are at real-time priority, which a new thread inherits
 /// (main/utils.c, `ast_pthread_create_stack`) and where a nice value means nothing. A thread that was started by one that stands
 /// even further behind stays there.
-fn stand_behind_calls() {
+fn stand_behind_calls(place: Place) {
     let normal = libc::sched_param { sched_priority: 0 };
     // SAFETY: numbers, and a struct that lives. On Linux 0 is the calling thread and the process's number its first thread, and
     // nobody needs to be allowed to ask for less. What fails leaves the priority as it was.
     unsafe {
         libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const normal);
         let process = libc::id_t::from(libc::getpid().unsigned_abs());
-        let behind = libc::getpriority(libc::PRIO_PROCESS, process) + NICE;
+        let behind = libc::getpriority(libc::PRIO_PROCESS, process) + place.nice();
         if libc::getpriority(libc::PRIO_PROCESS, 0) < behind {
             libc::setpriority(libc::PRIO_PROCESS, 0, behind);
         }
@@ -86,8 +103,13 @@ fn stand_behind_calls() {
 
 extern "C" fn start(data: *mut c_void) -> *mut c_void {
     // SAFETY: `spawn` made the pointer with Box::into_raw and gave it to this one thread.
-    let Start { name, body, ending } = *unsafe { Box::from_raw(data.cast::<Start>()) };
-    stand_behind_calls();
+    let Start {
+        name,
+        place,
+        body,
+        ending,
+    } = *unsafe { Box::from_raw(data.cast::<Start>()) };
+    stand_behind_calls(place);
     // SAFETY: this thread, and a NUL-terminated name of at most 15 bytes.
     unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) };
     let completed = guard::completes("a thread of the module", body);
@@ -106,12 +128,13 @@ extern "C" fn start(data: *mut c_void) -> *mut c_void {
 /// # Errors
 ///
 /// The system has no thread to give.
-pub fn spawn(name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Thread> {
+pub fn spawn(name: &str, place: Place, body: Box<dyn FnOnce() + Send>) -> io::Result<Thread> {
     let listed = text::c_line(name);
     let short = CString::new(text::cut(listed.to_bytes(), 15)).unwrap_or_default();
     let ending = Arc::new(Ending::default());
     let data = Box::into_raw(Box::new(Start {
         name: short,
+        place,
         body,
         ending: Arc::clone(&ending),
     }));

@@ -17,6 +17,7 @@ pub mod draft;
 pub mod durations;
 pub mod form;
 pub mod gate;
+pub mod greeting;
 pub mod histogram;
 pub mod lanes;
 pub mod link;

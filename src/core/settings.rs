@@ -11,6 +11,7 @@ use std::time::Duration;
 use ureq::http::Uri;
 
 use super::disposition::StatusMap;
+use super::greeting::prompt;
 use super::pattern::Patterns;
 use super::phone::Numbering;
 use super::quantity;
@@ -19,10 +20,12 @@ use super::trunks::Trunks;
 
 pub use self::callback::Callback;
 pub use self::contact::Contact;
+pub use self::greetings::{Adopt, Greetings, OwnPhone};
 pub use self::recordings::{Convert, Recordings};
 
 mod callback;
 mod contact;
+pub mod greetings;
 mod recordings;
 
 /// One `name = value` line of the file, as Asterisk's reader gives it.
@@ -134,7 +137,9 @@ impl Crm {
     /// Whether requests go over TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        self.url.starts_with("https:")
+        // A scheme may be written in capitals (RFC 3986, section 3.1).
+        let scheme = self.url.split(':').next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case("https")
     }
 }
 
@@ -248,6 +253,8 @@ pub struct Settings {
     pub callback: Callback,
     /// What becomes of a recording.
     pub recordings: Recordings,
+    /// What callers hear when an operator does not answer.
+    pub greetings: Greetings,
 }
 
 /// Every option that this version reads: section, name, default as it would be written.
@@ -257,6 +264,8 @@ pub fn options() -> impl Iterator<Item = (&'static str, &'static str, &'static s
         .chain(contact::OPTIONS)
         .chain(recordings::OPTIONS)
         .chain(callback::OPTIONS)
+        .chain(greetings::OPTIONS)
+        .chain(prompt::OPTIONS)
 }
 
 const OPTIONS: [(&str, &str, &str); 24] = [
@@ -286,10 +295,6 @@ const OPTIONS: [(&str, &str, &str); 24] = [
     ("delivery", "keep_delivered", "7d"),
 ];
 
-/// The section of the contract that belongs to a part which this version does not have. It is named in a warning, so that
-/// one planfix.conf serves this version and the next.
-const LATER: &str = "greetings";
-
 /// AST_MAX_EXTENSION (include/asterisk/channel.h) without its NUL.
 const LONGEST_EXT: usize = 79;
 
@@ -301,7 +306,7 @@ const MOST_PROBLEMS: usize = 20;
 pub struct Read {
     /// The settings, or every problem that must be mended first.
     pub settings: Result<Settings, Vec<Problem>>,
-    /// What the operator should know although the settings hold.
+    /// What the operator should know although the settings hold; nothing that the lines alone show.
     pub notices: Vec<Problem>,
 }
 
@@ -326,6 +331,7 @@ impl Settings {
             contact: Contact::default(),
             callback: Callback::default(),
             recordings: Recordings::default(),
+            greetings: Greetings::default(),
         }
     }
 
@@ -333,13 +339,13 @@ impl Settings {
     #[must_use]
     pub fn read(file: &str, entries: &[Entry]) -> Read {
         let mut draft = Self::initial();
-        let (mut problems, mut notices) = (Vec::new(), Vec::new());
+        let mut problems = Vec::new();
+        let mut faulty = Vec::new();
         for entry in entries {
             let place = format!("{}:{}", entry.file, entry.line);
-            match draft.set(entry) {
-                Ok(None) => {}
-                Ok(Some(text)) => notices.push(Problem { place, text }),
-                Err(text) => problems.push(Problem { place, text }),
+            if let Err(text) = draft.set(entry) {
+                faulty.push((entry.section.as_str(), entry.name.as_str()));
+                problems.push(Problem { place, text });
             }
         }
         if draft.enabled {
@@ -357,11 +363,8 @@ impl Settings {
                     "the authorization key that Planfix shows; or set pbx_token and let Planfix bring both (setup)",
                 ),
             ] {
-                // A line with a fault of its own was named already.
-                let named = entries
-                    .iter()
-                    .any(|entry| entry.section == "planfix" && entry.name == name && !entry.value.is_empty());
-                if missing && !named {
+                // A line with a fault of its own was named already; one that an empty line takes back was not.
+                if missing && !faulty.contains(&("planfix", name)) {
                     problems.push(Problem {
                         place: file.to_owned(),
                         text: format!("'{name}' is missing in section [planfix]: set it to {what}"),
@@ -369,15 +372,20 @@ impl Settings {
                 }
             }
         }
+        if let Some(text) = draft.greetings.contradiction() {
+            problems.push(Problem {
+                place: file.to_owned(),
+                text,
+            });
+        }
         shorten(&mut problems, file);
-        shorten(&mut notices, file);
         Read {
             settings: if problems.is_empty() {
                 Ok(draft)
             } else {
                 Err(problems)
             },
-            notices,
+            notices: Vec::new(),
         }
     }
 
@@ -387,8 +395,8 @@ impl Settings {
         self.crm.url.is_empty() || self.crm.token.is_empty()
     }
 
-    /// Applies one line. `Ok(Some(_))` is a notice.
-    fn set(&mut self, entry: &Entry) -> Result<Option<String>, String> {
+    /// Applies one line.
+    fn set(&mut self, entry: &Entry) -> Result<(), String> {
         let (name, value) = (entry.name.as_str(), entry.value.trim());
         let named = |fault: String| format!("'{name}': {fault}");
         match (entry.section.as_str(), name) {
@@ -492,25 +500,21 @@ impl Settings {
                 self.delivery.keep_delivered =
                     within(quantity::duration(value), 0, 3_650 * 86_400).map_err(named)?;
             }
-            (LATER, _) => {
-                return Ok(Some(format!(
-                    "'{name}' in [{LATER}] has no effect in this version"
-                )));
-            }
             (section, _) => {
                 let set = match section {
                     "contact" => self.contact.set(name, value),
                     "recordings" => self.recordings.set(name, value),
                     "callback" => self.callback.set(name, value),
+                    "greetings" => self.greetings.set(name, value),
                     _ => None,
                 };
                 return match set {
-                    Some(set) => set.map(|()| None).map_err(named),
+                    Some(set) => set.map_err(named),
                     None => Err(unknown(section, name)),
                 };
             }
         }
-        Ok(None)
+        Ok(())
     }
 }
 
@@ -536,6 +540,7 @@ fn unknown(section: &str, name: &str) -> String {
         "contact",
         "recordings",
         "callback",
+        "greetings",
     ];
     if let Some((right, _, _)) = options().find(|(s, n, _)| *n == name && *s != section) {
         return format!("unknown option '{name}' in [{section}]: it belongs to [{right}]");
@@ -586,7 +591,8 @@ pub(super) fn url(value: &str) -> Result<String, String> {
     let example = "expected something like https://ACCOUNT.planfix.ru/tel/api";
     // The key pasted into the wrong line, or a password in the address, must not reach the log.
     let looks_secret = value.contains('@') || (value.len() >= 16 && !value.contains(['.', '/', ':']));
-    let shown = if looks_secret {
+    // What `setup` brings can hold anything, and a log's line must stay one.
+    let shown = if looks_secret || value.contains(char::is_control) {
         "the value".to_owned()
     } else {
         format!("'{value}'")
@@ -628,7 +634,7 @@ fn within(value: Result<Duration, String>, least: u64, most: u64) -> Result<Dura
 
 #[cfg(test)]
 mod tests {
-    use super::{Calls, Entry, Missed, Mode, Read, Settings, options};
+    use super::{Adopt, Calls, Entry, Missed, Mode, OwnPhone, Read, Settings, options};
     use crate::core::disposition::StatusMap;
     use std::time::Duration;
 
@@ -680,6 +686,37 @@ mod tests {
     }
 
     #[test]
+    fn what_an_empty_line_takes_back_is_missing() {
+        let taken_back = format!("{LEAST}url=\ntoken=\n");
+        let problems = read(&taken_back).settings.unwrap_err();
+        assert!(problems[0].text.contains("'url' is missing"), "{problems:?}");
+        assert!(problems[1].text.contains("'token' is missing"), "{problems:?}");
+        // A fault is named once.
+        let fault = problem("[planfix]\nurl=acme\ntoken=1\n");
+        assert!(fault.contains("is not an address"), "{fault}");
+    }
+
+    #[test]
+    fn a_scheme_in_capitals_is_the_same_scheme() {
+        let crm = |url: &str| {
+            let text = LEAST.replace("https://acme.planfix.ru", url);
+            read(&text).settings.unwrap().crm
+        };
+        let (encrypted, plain) = (crm("HTTPS://acme.planfix.ru"), crm("Http://127.0.0.1"));
+        assert!(encrypted.is_tls() && !plain.is_tls());
+        assert_eq!(encrypted.host_and_port(), ("acme.planfix.ru".to_owned(), 443));
+        assert_eq!(plain.host_and_port(), ("127.0.0.1".to_owned(), 80));
+    }
+
+    #[test]
+    fn an_address_with_a_line_end_makes_no_second_line_in_the_log() {
+        for address in ["https://a\r\nb/", "a\nb", "http://a.example.com/\u{7f}"] {
+            let fault = super::url(address).unwrap_err();
+            assert!(!fault.contains(char::is_control), "{fault:?}");
+        }
+    }
+
+    #[test]
     fn url_and_token_suffice() {
         let settings = read(LEAST).settings.unwrap();
         assert!(settings.enabled);
@@ -713,7 +750,9 @@ mod tests {
                     [contact]\ntimeout_ms=150\ncache=5m\nset_name=yes\n\
                     [recordings]\nvariable=CALLFILENAME\ndirectory=/srv/calls/\nconvert=no\nencoder=/opt/lame\nkeep_original=yes\n\
                     link=https://pbx.example.com/planfix/records/\nlink_expires=90d\nwait=20\n\
-                    [callback]\ncontext=office\ntimeout=20\nallow=_8X.\ndeny=_8809X.\nrate_per_minute=5\nacl=planfix\nauto_answer=yes\ndevice=PJSIP/EXT\n";
+                    [callback]\ncontext=office\ntimeout=20\nallow=_8X.\ndeny=_8809X.\nrate_per_minute=5\nacl=planfix\nauto_answer=yes\ndevice=PJSIP/EXT\n\
+                    [greetings]\nfolder=/srv/greetings\noperators=_1XX\nmax=2m\nmin=2\nmax_silence=0\nsilence_threshold=500\nmax_total=5m\n\
+                    own_phone=caller\npin_attempts=5\npin_lock=1h\nadopt=no\nimport_folders=/srv/a,/srv/b\nmenu_timeout=8\nprompt_pin=custom/pin&beep\n";
         let read = read(text);
         assert!(read.notices.is_empty());
         let settings = read.settings.unwrap();
@@ -726,6 +765,10 @@ mod tests {
             "https://pbx.example.com/planfix/records"
         );
         assert_eq!(settings.callback.device, "PJSIP/EXT");
+        assert_eq!(settings.greetings.max, Duration::from_secs(120));
+        assert_eq!(settings.greetings.own_phone, OwnPhone::Caller);
+        assert_eq!(settings.greetings.adopt, Adopt::No);
+        assert!(settings.greetings.prompts != Settings::initial().greetings.prompts);
         assert!(settings.callback.deny.matches(b"88091234567"));
         assert!(settings.calls.trunks.matches("PJSIP", "provider"));
         assert_eq!(settings.calls.missed, Missed::All);
@@ -786,7 +829,7 @@ mod tests {
             (
                 "[colour]\nx=1",
                 "planfix.conf:5: unknown section [colour]: expected one of [general], [planfix], [calls], [delivery], [contact], \
-                 [recordings], [callback]",
+                 [recordings], [callback], [greetings]",
             ),
             (
                 "[calls]\ninternal=_[1",
@@ -842,6 +885,18 @@ mod tests {
     }
 
     #[test]
+    fn greetings_that_are_shorter_than_the_shortest_are_no_greetings() {
+        assert_eq!(
+            problem(&format!("{LEAST}[greetings]\nmin=5\nmax=3\n")),
+            "planfix.conf: 'min' in [greetings] is longer than 'max': 5 s and 3 s"
+        );
+        assert_eq!(
+            problem(&format!("{LEAST}[greetings]\nprompt_pim=beep\n")),
+            "planfix.conf:5: unknown option 'prompt_pim' in [greetings]: did you mean 'prompt_pin'?"
+        );
+    }
+
+    #[test]
     fn a_missing_key_is_named_unless_the_module_is_off() {
         assert!(problem("[planfix]\nurl=https://a.planfix.ru/tel/api\n").contains("'token' is missing"));
         assert!(problem("[planfix]\ntoken=1\n").contains("'url' is missing"));
@@ -875,17 +930,6 @@ mod tests {
             problems[20]
                 .text
                 .ends_with("more lines like these are not listed")
-        );
-    }
-
-    #[test]
-    fn options_of_later_versions_are_named_and_do_no_harm() {
-        let read = read(&format!("{LEAST}[greetings]\nanything=1\nevery=2\n"));
-        assert!(read.settings.is_ok());
-        assert_eq!(read.notices.len(), 2);
-        assert_eq!(
-            read.notices[0].to_string(),
-            "planfix.conf:5: 'anything' in [greetings] has no effect in this version"
         );
     }
 

@@ -14,6 +14,15 @@ pub trait Threads: Send + Sync {
     /// # Errors
     /// When the system has no thread to give.
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Thread>>;
+
+    /// The same for one that may come last of all when the processor has too much to do: no channel and no other thread waits
+    /// for what it does, and it holds no lock that any of them wants.
+    ///
+    /// # Errors
+    /// As [`Threads::spawn`].
+    fn spawn_last(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Thread>> {
+        self.spawn(name, body)
+    }
 }
 
 /// A started thread. Dropping it lets the thread go its own way.

@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use super::check_http;
 use super::links;
 use super::state::State;
 use super::threads::AsteriskThreads;
+use super::{check_greetings, check_http};
 use crate::ast::paths;
 use crate::core::settings::{Convert, Settings};
 use crate::delivery::Delivery;
@@ -34,6 +34,7 @@ pub(super) fn run(state: &State) -> Vec<Item> {
         items.push(encoder(settings));
     }
     items.extend(check_http::items(state.settings.as_deref()));
+    items.extend(check_greetings::items(state));
     items
 }
 

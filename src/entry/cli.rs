@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::explain::ANSWER;
-use super::{check, cli_calls, cli_contact, cli_links, cli_trace, report, state};
+use super::{check, cli_calls, cli_contact, cli_greetings, cli_links, cli_trace, report, state};
 use crate::ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
 use crate::ast::registration::RegistrationError;
 use crate::core::table::{Column, WIDTH, fields, lines, wrap};
@@ -32,6 +32,7 @@ pub(super) fn register() -> Result<Vec<CommandRegistration>, RegistrationError> 
     ];
     commands.extend(cli_calls::register()?);
     commands.extend(cli_contact::register()?);
+    commands.extend(cli_greetings::register()?);
     commands.extend(cli_links::register()?);
     commands.extend(cli_trace::register()?);
     Ok(commands)

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use super::explain::ANSWER;
-use super::{manager_calls, manager_contact, report, state};
+use super::{manager_calls, manager_contact, manager_greetings, report, state};
 use crate::ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
 use crate::ast::registration::RegistrationError;
 use crate::delivery::question::{Answer, Question};
@@ -20,6 +20,7 @@ pub(super) fn register() -> Result<Vec<ActionRegistration>, RegistrationError> {
     ];
     actions.extend(manager_calls::register()?);
     actions.extend(manager_contact::register()?);
+    actions.extend(manager_greetings::register()?);
     Ok(actions)
 }
 
@@ -78,6 +79,17 @@ impl Action for ShowFailed {
     }
 }
 
+/// How many rows the request wants.
+pub(super) fn limit(request: &Request<'_>) -> Result<usize, String> {
+    match request.header(c"Limit") {
+        None => Ok(ROWS),
+        Some(text) => match text.parse() {
+            Ok(limit) if (1..=MOST_ROWS).contains(&limit) => Ok(limit),
+            _ => Err("Limit must be a number from 1 to 1000".to_owned()),
+        },
+    }
+}
+
 fn list(
     request: &Request<'_>,
     reply: Reply<'_>,
@@ -85,12 +97,9 @@ fn list(
     entry: &str,
     complete: &str,
 ) {
-    let limit = match request.header(c"Limit") {
-        None => ROWS,
-        Some(text) => match text.parse() {
-            Ok(limit) if (1..=MOST_ROWS).contains(&limit) => limit,
-            _ => return reply.error("Limit must be a number from 1 to 1000"),
-        },
+    let limit = match limit(request) {
+        Ok(limit) => limit,
+        Err(sentence) => return reply.error(&sentence),
     };
     let Some(delivery) = state::current().and_then(|state| state.delivery.clone()) else {
         return reply.error("The module is disabled: see the command 'planfix check'");

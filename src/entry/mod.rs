@@ -7,13 +7,17 @@
 
 #![forbid(unsafe_code)]
 
+mod app_op_greeting;
+mod app_op_greeting_menu;
 mod call_event;
 mod calls;
 mod check;
+mod check_greetings;
 mod check_http;
 mod cli;
 mod cli_calls;
 mod cli_contact;
+mod cli_greetings;
 mod cli_links;
 mod cli_trace;
 mod contacts;
@@ -21,8 +25,10 @@ mod errands;
 mod explain;
 mod follow;
 mod func_call_duration;
+mod func_op_greeting;
 mod func_planfix_contact;
 mod func_planfix_event;
+mod greetings;
 mod http;
 mod http_api;
 mod http_records;
@@ -30,6 +36,7 @@ mod links;
 mod manager;
 mod manager_calls;
 mod manager_contact;
+mod manager_greetings;
 mod module;
 mod recordings;
 mod report;

@@ -1,19 +1,26 @@
 //! load, reload and unload.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use super::app_op_greeting::OpGreeting;
+use super::app_op_greeting_menu::OpGreetingMenu;
 use super::calls::Calls;
 use super::follow::Follower;
 use super::func_call_duration::CallDuration;
+use super::func_op_greeting::OpGreetingFunction;
 use super::func_planfix_contact::PlanfixContact;
 use super::func_planfix_event::PlanfixEvent;
+use super::greetings::Lamps;
 use super::http::Door;
 use super::state::{self, Lasting, State};
 use super::threads::AsteriskThreads;
 use super::{cli, contacts, links, manager, recordings};
+use crate::ast::application::ApplicationRegistration;
 use crate::ast::cli::CommandRegistration;
+use crate::ast::device_state::DeviceStateRegistration;
 use crate::ast::function::FunctionRegistration;
 use crate::ast::http::HttpRegistration;
 use crate::ast::manager::ActionRegistration;
@@ -40,9 +47,13 @@ struct Registrations {
     #[expect(dead_code, reason = "held for its Drop")]
     functions: Vec<FunctionRegistration>,
     #[expect(dead_code, reason = "held for its Drop")]
+    applications: Vec<ApplicationRegistration>,
+    #[expect(dead_code, reason = "held for its Drop")]
     commands: Vec<CommandRegistration>,
     #[expect(dead_code, reason = "held for its Drop")]
     actions: Vec<ActionRegistration>,
+    #[expect(dead_code, reason = "held for its Drop")]
+    lamps: DeviceStateRegistration,
 }
 
 static REGISTRATIONS: Mutex<Option<Registrations>> = Mutex::new(None);
@@ -70,9 +81,11 @@ impl Module for PlanfixModule {
         }
         let lasting = Arc::new(Lasting::new());
         lasting.set_up.store(set_up, Ordering::Relaxed);
+        let mut unlit = BTreeSet::new();
         let state = match read.settings {
             Ok(settings) => {
                 links::prepare(&settings, &lasting);
+                unlit = lasting.greetings.follow(&settings);
                 begin(Arc::new(settings), lasting)
             }
             Err(problems) => disabled(None, problems, lasting),
@@ -96,6 +109,9 @@ impl Module for PlanfixModule {
             Ok(registrations) => {
                 *REGISTRATIONS.lock().unwrap_or_else(PoisonError::into_inner) = Some(registrations);
                 accept_variables();
+                if let Some(state) = state::current() {
+                    state.lasting.greetings.light(unlit);
+                }
                 Load::Loaded
             }
             Err(error) => {
@@ -126,6 +142,10 @@ impl Module for PlanfixModule {
         match outcome {
             Ok(state) => {
                 state.lasting.set_up.store(set_up, Ordering::Relaxed);
+                if let Some(settings) = &state.settings {
+                    let unlit = state.lasting.greetings.follow(settings);
+                    state.lasting.greetings.light(unlit);
+                }
                 state::exchange(Some(Arc::new(state)));
                 accept_variables();
                 log::info!("{FILE} was read again");
@@ -291,6 +311,7 @@ fn end() {
     if let Some(contacts) = &state.contacts {
         contacts.close();
     }
+    let greeted = state.lasting.greetings.end(STOP / 10);
     let followed = state.calls.as_ref().is_none_or(|calls| calls.stop(STOP / 4));
     let delivered = state
         .delivery
@@ -301,7 +322,7 @@ fn end() {
         .contacts
         .as_ref()
         .is_none_or(|contacts| contacts.join(STOP / 20));
-    if !followed || !delivered || !asked {
+    if !greeted || !followed || !delivered || !asked {
         log::warn!("A thread still waits for the network or the disk and is left behind; it ends by itself");
     }
 }
@@ -314,9 +335,15 @@ fn register() -> Result<Registrations, RegistrationError> {
             FunctionRegistration::read::<PlanfixEvent>()?,
             FunctionRegistration::read::<CallDuration>()?,
             FunctionRegistration::read::<PlanfixContact>()?,
+            FunctionRegistration::read_write::<OpGreetingFunction>()?,
+        ],
+        applications: vec![
+            ApplicationRegistration::new::<OpGreeting>()?,
+            ApplicationRegistration::new::<OpGreetingMenu>()?,
         ],
         commands: cli::register()?,
         actions: manager::register()?,
+        lamps: DeviceStateRegistration::new::<Lamps>()?,
     })
 }
 

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use super::calls::Calls;
+use super::greetings::Held;
 use super::state::{Lasting, State};
 use crate::ast::guard;
 use crate::ast::module::{BUILD_ID, COMPILED_VERSION, running};
 use crate::core::contact::book::Standing;
 use crate::core::gate::Condition;
+use crate::core::greeting::greeting::Sheet;
+use crate::core::greeting::kind::Presence;
 use crate::core::histogram::Histogram;
 use crate::core::quantity::{show_bytes, show_duration};
 use crate::delivery::contacts::Contacts;
@@ -52,6 +55,7 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
     if let Some(links) = super::links::of(state) {
         rows.push(("Links", "Links", playing(&links, &state.lasting)));
     }
+    rows.push(("Greetings", "Greetings", greetings(&state.lasting.greetings)));
     rows.push(("Events", "Events", events(state)));
     if let Some(calls) = &state.calls {
         rows.push(("Calls", "Calls", following(calls)));
@@ -95,6 +99,33 @@ fn mode(state: &State) -> String {
         }
         Some(settings) => settings.mode.word().to_owned(),
     }
+}
+
+fn greetings(held: &Held) -> String {
+    let trouble = held.trouble();
+    let Some(greetings) = held.running() else {
+        return trouble.unwrap_or_else(|| "none: planfix.conf is not in force".to_owned());
+    };
+    let (known, now) = (greetings.known(), greetings.now());
+    let count = |what: fn(&Sheet, u64) -> bool| known.iter().filter(|(_, sheet)| what(sheet, now)).count();
+    let recorded = known.iter().flat_map(|(_, sheet)| &sheet.greetings);
+    let (greetings, bytes) = recorded.fold((0, 0), |(count, bytes), greeting| {
+        (count + 1, bytes + greeting.bytes)
+    });
+    let trouble = trouble.map_or_else(String::new, |trouble| {
+        format!("; planfix.conf is not followed: {trouble}")
+    });
+    if known.is_empty() {
+        return format!("nothing is recorded{trouble}");
+    }
+    format!(
+        "{greetings} of {} operators, {}; heard of {} of them, {} switched off, {} on vacation{trouble}",
+        known.len(),
+        show_bytes(bytes),
+        count(Sheet::is_active),
+        count(|sheet, _| !sheet.enabled),
+        count(|sheet, now| sheet.presence_at(now) == Presence::Vacation),
+    )
 }
 
 fn events(state: &State) -> String {

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::call_event::Herald;
 use super::calls::Calls;
+use super::greetings::Held;
 use super::http_api::Api;
 use super::http_records::Downloads;
 use super::links;
@@ -52,6 +53,8 @@ pub(super) struct Lasting {
     pub(super) link_keys: Arc<LinkKeys>,
     /// Who tells AMI's listeners what channels have reported.
     pub(super) herald: Herald,
+    /// Operators' greetings, which have nothing to do with the CRM.
+    pub(super) greetings: Held,
     /// Requests from outside.
     pub(super) api: Api,
     /// Address and key of the CRM are those that Planfix has sent by `setup`.
@@ -75,6 +78,7 @@ impl Lasting {
             records: Histogram::default(),
             link_keys: Arc::new(LinkKeys::new(&links::keys_folder())),
             herald: Herald::default(),
+            greetings: Held::default(),
             api: Api::new(),
             set_up: AtomicBool::new(false),
             downloads: Downloads::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::ast::thread::{self, Joined};
+use crate::ast::thread::{self, Joined, Place};
 use crate::delivery::threads::{Thread, Threads};
 
 /// Threads started through Asterisk.
@@ -15,7 +15,11 @@ pub(super) struct AsteriskThreads;
 
 impl Threads for AsteriskThreads {
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Thread>> {
-        Ok(Box::new(thread::spawn(name, body)?))
+        Ok(Box::new(thread::spawn(name, Place::Behind, body)?))
+    }
+
+    fn spawn_last(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Thread>> {
+        Ok(Box::new(thread::spawn(name, Place::Last, body)?))
     }
 }
 

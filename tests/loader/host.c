@@ -11,12 +11,18 @@
  *   load | reload | unload          the module's callbacks
  *   end                             what `core stop now` calls: no unload, but what is registered for it
  *   read NAME HOW SIZE ARGS         a dialplan function; HOW: none (no channel), channel, locked (the caller holds its lock)
+ *   write NAME HOW WHO ARGS VALUE   the same, written; WHO: dialplan, outside (AMI and others, with live_dangerously=no)
+ *   exec NAME ARGS                  a dialplan application, on the channel
+ *   start NAME ARGS | join          the same, while other commands run: start waits until it listens, join until it is over
+ *   channel TOKENS                  what happens to the channel from now on; see "The channel's media"
+ *   device NAME                     the state of PROVIDER:NAME
  *   run WORDS | tab WORDS           a command, and its completion (a line that ends with a blank asks for a new word)
  *   action HEADERS                  an AMI action, headers divided by |
  *   tell KIND                       a stasis message, as its publisher's thread sends it
  *   decline TYPE                    stasis.conf declines messages of that type
  *   http GET|POST <path> [<body>]   a request to the handler that was looked up last, registered or not
  *   registered | threads | files    what there is at the moment
+ *   transmit_silence                asterisk.conf wants that
  *   leave                           ends the thread on which functions, commands and actions have run so far
  *
  * In ARGS and HEADERS, and in everything printed, \xNN stands for a byte.
@@ -39,6 +45,7 @@
 #include "asterisk/ast_version.h"
 #include "asterisk/app.h"
 #include "asterisk/acl.h"
+#include "asterisk/astdb.h"
 #include "asterisk/astobj2.h"
 #include "asterisk/callerid.h"
 #include "asterisk/cdr.h"
@@ -60,6 +67,7 @@
 #include "asterisk/paths.h"
 #include "asterisk/pbx.h"
 #include "asterisk/pickup.h"
+#include "asterisk/say.h"
 #include "asterisk/stasis.h"
 #include "asterisk/stasis_bridges.h"
 #include "asterisk/stasis_channels.h"
@@ -256,6 +264,13 @@ static void check_module(const struct ast_module *mod, const char *what)
 struct ast_channel {
 	pthread_mutex_t lock;
 	int depth;
+	enum ast_channel_state state;
+	int hung_up;
+	/* Something is playing; silence is sent. */
+	int stream, silence;
+	struct ast_format *reads;
+	/* What is still to happen to it. */
+	char script[LONG], *next;
 	struct ast_party_caller caller;
 	struct ast_party_connected_line connected;
 	struct ast_party_dialed dialed;
@@ -304,6 +319,7 @@ CHANNEL_TEXT(uniqueid, "1700000000.1")
 CHANNEL_TEXT(linkedid, "1700000000.1")
 CHANNEL_TEXT(exten, "101")
 CHANNEL_TEXT(context, "from-internal")
+CHANNEL_TEXT(language, "ru_RU")
 #if PLANFIX_ASTERISK_MAJOR <= 20
 CHANNEL_TEXT(macroexten, "")
 #endif
@@ -482,11 +498,12 @@ int __ast_custom_function_register_escalating(struct ast_custom_function *functi
 	struct ast_module *mod)
 {
 	check_module(mod, function->name);
-	(void) escalation;
 	if (find_function(function->name)) {
 		return -1;
 	}
 	function->mod = mod;
+	function->read_escalates = escalation == AST_CFE_READ || escalation == AST_CFE_BOTH;
+	function->write_escalates = escalation == AST_CFE_WRITE || escalation == AST_CFE_BOTH;
 	*find_function(NULL) = function;
 	return 0;
 }
@@ -501,6 +518,191 @@ int ast_custom_function_unregister(struct ast_custom_function *function)
 	}
 	*place = NULL;
 	return 0;
+}
+
+/* ---- main/pbx_app.c ---- */
+
+static struct {
+	const char *name;
+	int (*execute)(struct ast_channel *, const char *);
+} applications[MANY];
+
+/* Somebody listens to the channel. */
+static int listens;
+
+static int find_application(const char *name)
+{
+	int at;
+
+	for (at = 0; at < MANY; at++) {
+		if (name ? applications[at].name && !strcasecmp(applications[at].name, name) : !applications[at].name) {
+			return at;
+		}
+	}
+	return -1;
+}
+
+int ast_register_application2(const char *name, int (*execute)(struct ast_channel *, const char *), const char *synopsis,
+	const char *description, void *mod)
+{
+	int at;
+
+	check_module(mod, name);
+	if (synopsis || description) {
+		sayf("error", "the application %s hides its XML documentation", name);
+	}
+	if (find_application(name) >= 0) {
+		return -1;
+	}
+	at = find_application(NULL);
+	applications[at].name = name;
+	applications[at].execute = execute;
+	return 0;
+}
+
+int ast_unregister_application(const char *name)
+{
+	int at = find_application(name);
+
+	if (at < 0) {
+		say("error", "an application is unregistered that is not registered");
+		return -1;
+	}
+	if (__atomic_load_n(&listens, __ATOMIC_SEQ_CST)) {
+		say("error", "an application is unregistered with a channel inside");
+	}
+	applications[at].name = NULL;
+	return 0;
+}
+
+/* ---- main/devicestate.c ---- */
+
+static struct {
+	const char *label;
+	ast_devstate_prov_cb_type callback;
+} providers[MANY];
+
+int ast_devstate_prov_add(const char *label, ast_devstate_prov_cb_type callback)
+{
+	int at;
+
+	for (at = 0; providers[at].label; at++) {
+		;
+	}
+	providers[at].label = label;
+	providers[at].callback = callback;
+	return 0;
+}
+
+int ast_devstate_prov_del(const char *label)
+{
+	int at;
+
+	for (at = 0; at < MANY; at++) {
+		if (providers[at].label && !strcasecmp(providers[at].label, label)) {
+			providers[at].label = NULL;
+			return 0;
+		}
+	}
+	say("error", "a provider is unregistered that is not registered");
+	return -1;
+}
+
+int ast_devstate_changed_literal(enum ast_device_state state, enum ast_devstate_cache cachable, const char *device)
+{
+	sayf("lamp", "%s %d%s", device, (int) state, cachable == AST_DEVSTATE_CACHABLE ? " cached" : "");
+	return 1;
+}
+
+/* ---- main/db.c: what is asked for a family brings another of a like name, too, as SQL's LIKE does. ---- */
+
+static struct {
+	char key[300], value[300];
+} entries[MANY];
+
+static int find_entry(const char *family, const char *key, int make)
+{
+	char path[300];
+	int at, free_place = -1;
+
+	snprintf(path, sizeof(path), "/%s/%s", family, key);
+	for (at = MANY - 1; at >= 0; at--) {
+		if (!strcmp(entries[at].key, path)) {
+			return at;
+		}
+		if (!entries[at].key[0]) {
+			free_place = at;
+		}
+	}
+	if (make) {
+		strcpy(entries[free_place].key, path);
+		return free_place;
+	}
+	return -1;
+}
+
+int ast_db_put(const char *family, const char *key, const char *value)
+{
+	snprintf(entries[find_entry(family, key, 1)].value, sizeof(entries[0].value), "%s", value);
+	return 0;
+}
+
+int ast_db_del(const char *family, const char *key)
+{
+	int at = find_entry(family, key, 0);
+
+	if (at < 0) {
+		return -1;
+	}
+	entries[at].key[0] = '\0';
+	return 0;
+}
+
+static void *make_object(size_t size, const char *kind);
+
+int ast_db_get_allocated(const char *family, const char *key, char **out)
+{
+	int at = find_entry(family, key, 0);
+
+	if (at < 0) {
+		return -1;
+	}
+	*out = strcpy(make_object(strlen(entries[at].value) + 1, "value"), entries[at].value);
+	return 0;
+}
+
+struct ast_db_entry *ast_db_gettree(const char *family, const char *tree)
+{
+	struct ast_db_entry *first = NULL, *entry;
+	char prefix[300];
+	size_t length;
+	int at;
+
+	if (tree) {
+		say("error", "a part of a family is asked for");
+	}
+	snprintf(prefix, sizeof(prefix), "/%s/", family);
+	length = strlen(prefix);
+	for (at = MANY - 1; at >= 0; at--) {
+		if (entries[at].key[0] && !strncasecmp(entries[at].key, prefix, length)) {
+			entry = make_object(sizeof(*entry) + sizeof(entries[at]), "entry");
+			strcpy(entry->data, entries[at].value);
+			entry->key = strcpy(entry->data + strlen(entry->data) + 1, entries[at].key);
+			entry->next = first;
+			first = entry;
+		}
+	}
+	return first;
+}
+
+void ast_db_freetree(struct ast_db_entry *entry)
+{
+	struct ast_db_entry *next;
+
+	for (; entry; entry = next) {
+		next = entry->next;
+		ao2_ref(entry, -1);
+	}
 }
 
 /* ---- main/cli.c ---- */
@@ -838,6 +1040,49 @@ NOT_HERE(enum ast_acl_sense, ast_apply_ha(const struct ast_ha *rules, const stru
 NOT_HERE(void, ast_free_ha(struct ast_ha *rules), )
 #pragma GCC diagnostic pop
 
+/* ---- main/format.c, main/format_cache.c ---- */
+
+struct ast_format {
+	const char *name;
+	unsigned int rate;
+	int references;
+};
+
+static struct ast_format formats[] = { { "slin", 8000, 0 }, { "slin16", 16000, 0 }, { "bytes", 8000, 0 }, { "unknown", 8000, 0 } };
+
+static int is_format(const void *address)
+{
+	return address >= (void *) formats && address < (void *) (formats + ARRAY_LEN(formats));
+}
+
+static struct ast_format *format(const char *name)
+{
+	size_t at;
+
+	for (at = 0; at < ARRAY_LEN(formats); at++) {
+		if (!strcmp(formats[at].name, name)) {
+			return &formats[at];
+		}
+	}
+	sayf("error", "no such format: %s", name);
+	return &formats[0];
+}
+
+struct ast_format *ast_format_cache_get_slin_by_rate(unsigned int rate)
+{
+	return format(rate >= 16000 ? "slin16" : "slin");
+}
+
+unsigned int ast_format_get_sample_rate(const struct ast_format *of)
+{
+	return of->rate;
+}
+
+enum ast_format_cmp_res ast_format_cmp(const struct ast_format *one, const struct ast_format *other)
+{
+	return one == other ? AST_FORMAT_CMP_EQUAL : AST_FORMAT_CMP_NOT_EQUAL;
+}
+
 /* ---- main/astobj2.c: what the module is given a reference to. Counted, so that one that is not given back is seen. ---- */
 
 static struct object {
@@ -845,6 +1090,8 @@ static struct object {
 	const char *kind;
 	int references;
 } objects[MANY];
+
+static pthread_mutex_t objects_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct object *find_object(const void *address)
 {
@@ -861,13 +1108,16 @@ static struct object *find_object(const void *address)
 /* Memory that belongs to the host stays its own: only what was made with make_object() is freed. */
 static void *lend_object(void *address, const char *kind)
 {
-	struct object *object = find_object(address);
+	struct object *object;
 
+	pthread_mutex_lock(&objects_lock);
+	object = find_object(address);
 	if (!object) {
 		object = find_object(NULL);
 		*object = (struct object) { address, kind, 0 };
 	}
 	object->references++;
+	pthread_mutex_unlock(&objects_lock);
 	return address;
 }
 
@@ -883,22 +1133,29 @@ struct ast_channel *ast_channel_get_by_name(const char *name)
 
 int __ao2_ref(void *address, int delta, const char *tag, const char *file, int line, const char *function)
 {
-	struct object *object = find_object(address);
-	int before;
+	struct object *object;
+	int before = 0;
 
 	(void) tag, (void) file, (void) line, (void) function;
-	if (!address || !object) {
+	if (is_format(address)) {
+		((struct ast_format *) address)->references += delta;
+		return 1;
+	}
+	pthread_mutex_lock(&objects_lock);
+	object = address ? find_object(address) : NULL;
+	if (!object) {
 		say("error", "a reference to what was never given or is gone");
-		return 0;
-	}
-	before = object->references;
-	object->references += delta;
-	if (!object->references) {
-		if (strncmp(object->kind, "lent ", 5)) {
-			free(address);
+	} else {
+		before = object->references;
+		object->references += delta;
+		if (!object->references) {
+			if (strncmp(object->kind, "lent ", 5)) {
+				free(address);
+			}
+			object->address = NULL;
 		}
-		object->address = NULL;
 	}
+	pthread_mutex_unlock(&objects_lock);
 	return before;
 }
 
@@ -1013,14 +1270,6 @@ NO_RECORDINGS(struct ast_filestream *, ast_readfile(const char *name, const char
 NO_RECORDINGS(struct ast_frame *, ast_readframe(struct ast_filestream *stream), NULL)
 NO_RECORDINGS(int, ast_closestream(struct ast_filestream *stream), 0)
 NO_RECORDINGS(int, ast_ratestream(struct ast_filestream *stream), 8000)
-NO_RECORDINGS(struct ast_format *, ast_format_cache_get_slin_by_rate(unsigned int rate), NULL)
-NO_RECORDINGS(unsigned int, ast_format_get_sample_rate(const struct ast_format *format), 8000)
-NO_RECORDINGS(enum ast_format_cmp_res, ast_format_cmp(const struct ast_format *one, const struct ast_format *other),
-	AST_FORMAT_CMP_NOT_EQUAL)
-NO_RECORDINGS(struct ast_trans_pvt *, ast_translator_build_path(struct ast_format *to, struct ast_format *from), NULL)
-NO_RECORDINGS(void, ast_translator_free_path(struct ast_trans_pvt *path), )
-NO_RECORDINGS(struct ast_frame *, ast_translate(struct ast_trans_pvt *path, struct ast_frame *frame, int consume), NULL)
-NO_RECORDINGS(void, ast_frame_free(struct ast_frame *frame, int cache), )
 NO_RECORDINGS(void, ast_replace_sigchld(void), )
 NO_RECORDINGS(void, ast_unreplace_sigchld(void), )
 NO_RECORDINGS(int, ast_cdr_is_enabled(void), 0)
@@ -1028,6 +1277,406 @@ NO_RECORDINGS(struct ast_custom_function *, ast_custom_function_find(const char 
 NO_RECORDINGS(int, ast_func_read(struct ast_channel *chan, const char *function, char *value, size_t size), -1)
 NO_RECORDINGS(int, ast_func_write(struct ast_channel *chan, const char *function, const char *value), -1)
 #pragma GCC diagnostic pop
+
+/* ---- The channel's media: main/channel.c, main/file.c, main/say.c, main/translate.c. What happens is written as tokens:
+ *
+ *   down, up            its state, at once
+ *   reads/FORMAT        what it reads, at once
+ *   voice/FORMAT/COUNT/LEVEL*TIMES   frames of so many samples, which are LEVEL and -LEVEL in turn
+ *   press/D, release/D  a digit
+ *   stop                AMI's ControlPlayback
+ *   wait/MS             nothing
+ *   hangup
+ *
+ * and then nothing ever. What is played lasts until somebody speaks or is silent, or nothing more happens. ---- */
+
+static void check_unlocked(const struct ast_channel *chan, const char *what)
+{
+	if (chan != &channel || channel.depth) {
+		sayf("error", "%s with the channel locked, or of a stranger", what);
+	}
+}
+
+static void do_channel(char *tokens)
+{
+	char *token;
+
+	snprintf(channel.script, sizeof(channel.script), "%s", tokens);
+	channel.next = channel.script;
+	channel.hung_up = 0;
+	while (*channel.next) {
+		if (!strncmp(channel.next, "down", 4) || !strncmp(channel.next, "up", 2)) {
+			channel.state = *channel.next == 'd' ? AST_STATE_RING : AST_STATE_UP;
+		} else if (!strncmp(channel.next, "reads/", 6)) {
+			channel.reads = NULL;
+		} else {
+			break;
+		}
+		token = strsep(&channel.next, " ");
+		if (!channel.reads) {
+			channel.reads = format(token + 6);
+		}
+		if (!channel.next) {
+			channel.next = "";
+		}
+	}
+}
+
+/* The next token, NULL when there is none. A repeated one is counted down in place. */
+static char *next_token(void)
+{
+	static char token[80];
+	char *end = channel.next + strcspn(channel.next, " "), *times;
+
+	if (!*channel.next) {
+		return NULL;
+	}
+	snprintf(token, sizeof(token), "%.*s", (int) (end - channel.next), channel.next);
+	times = strchr(token, '*');
+	if (times && atoi(times + 1) > 1) {
+		/* As many digits, or fewer and a blank. */
+		int length = strlen(times + 1);
+
+		snprintf(times + 1, sizeof(token) - (times + 1 - token), "%0*d", length, atoi(times + 1) - 1);
+		memcpy(end - length, times + 1, length);
+	} else {
+		channel.next = end + (*end == ' ');
+	}
+	return token;
+}
+
+static int is_next(const char *beginning)
+{
+	return !strncmp(channel.next, beginning, strlen(beginning));
+}
+
+static void hang_up(void)
+{
+	__atomic_store_n(&channel.hung_up, 1, __ATOMIC_SEQ_CST);
+}
+
+int ast_check_hangup(struct ast_channel *chan)
+{
+	(void) chan;
+	return __atomic_load_n(&channel.hung_up, __ATOMIC_SEQ_CST);
+}
+
+enum ast_channel_state ast_channel_state(const struct ast_channel *chan)
+{
+	check_locked(chan, "state");
+	return chan->state;
+}
+
+struct ast_format *ast_channel_readformat(struct ast_channel *chan)
+{
+	check_locked(chan, "read format");
+	return chan->reads;
+}
+
+struct ast_format *ast_channel_rawreadformat(struct ast_channel *chan)
+{
+	check_locked(chan, "raw read format");
+	return chan->reads;
+}
+
+int ast_set_read_format(struct ast_channel *chan, struct ast_format *wanted)
+{
+	check_unlocked(chan, "ast_set_read_format");
+	if (chan->reads == format("unknown") || wanted == format("unknown")) {
+		return -1;
+	}
+	chan->reads = wanted;
+	return 0;
+}
+
+int ast_answer(struct ast_channel *chan)
+{
+	check_unlocked(chan, "ast_answer");
+	say("answered", "");
+	chan->state = AST_STATE_UP;
+	return ast_check_hangup(chan) ? -1 : 0;
+}
+
+int ast_indicate(struct ast_channel *chan, int condition)
+{
+	check_unlocked(chan, "ast_indicate");
+	say("indicated", condition == AST_CONTROL_PROGRESS ? "progress" : "something else");
+	return 0;
+}
+
+/* Waits, and ends at once when the channel is hung up. */
+static int pass(int milliseconds)
+{
+	for (; milliseconds > 0 && !ast_check_hangup(NULL); milliseconds--) {
+		usleep(1000);
+	}
+	return milliseconds;
+}
+
+static int wait_for_script(int milliseconds);
+
+int ast_waitfor(struct ast_channel *chan, int milliseconds)
+{
+	int left;
+
+	check_unlocked(chan, "ast_waitfor");
+	__atomic_store_n(&listens, 1, __ATOMIC_SEQ_CST);
+	left = wait_for_script(milliseconds);
+	__atomic_store_n(&listens, 0, __ATOMIC_SEQ_CST);
+	return left;
+}
+
+static int wait_for_script(int milliseconds)
+{
+	if (milliseconds < 1) {
+		say("error", "ast_waitfor for ever");
+	}
+	if (ast_check_hangup(NULL)) {
+		return milliseconds;
+	}
+	if (is_next("wait/")) {
+		int rest = atoi(channel.next + 5);
+
+		if (rest > milliseconds) {
+			int length = strcspn(channel.next + 5, " ");
+			char left[20];
+
+			pass(milliseconds);
+			snprintf(left, sizeof(left), "%0*d", length, rest - milliseconds);
+			memcpy(channel.next + 5, left, length);
+			return 0;
+		}
+		next_token();
+		pass(rest);
+		return milliseconds > rest ? wait_for_script(milliseconds - rest) : 0;
+	}
+	return *channel.next ? milliseconds : pass(milliseconds);
+}
+
+static struct ast_frame *voice(struct ast_format *of, int samples, int size)
+{
+	struct ast_frame *frame = make_object(sizeof(*frame) + samples * size, "frame");
+
+	frame->frametype = AST_FRAME_VOICE;
+	frame->subclass.format = of;
+	frame->samples = samples;
+	frame->datalen = samples * size;
+	frame->data.ptr = frame + 1;
+	return frame;
+}
+
+struct ast_frame *ast_read(struct ast_channel *chan)
+{
+	char *token, name[20], digit;
+	int count, level, at;
+	struct ast_frame *frame;
+
+	check_unlocked(chan, "ast_read");
+	if (ast_check_hangup(chan) || !(token = next_token())) {
+		return NULL;
+	}
+	if (!strcmp(token, "hangup")) {
+		hang_up();
+		return NULL;
+	}
+	if (sscanf(token, "voice/%19[a-z0-9]/%d/%d", name, &count, &level) == 3) {
+		struct ast_format *of = format(name);
+		int size = of == format("bytes") || of == format("unknown") ? 1 : 2;
+
+		frame = voice(of, count, size);
+		for (at = 0; at < count; at++) {
+			if (size == 1) {
+				((signed char *) frame->data.ptr)[at] = at % 2 ? -level : level;
+			} else {
+				((int16_t *) frame->data.ptr)[at] = at % 2 ? -level : level;
+			}
+		}
+		return frame;
+	}
+	frame = make_object(sizeof(*frame), "frame");
+	if (sscanf(token, "press/%c", &digit) == 1 || sscanf(token, "release/%c", &digit) == 1) {
+		frame->frametype = *token == 'p' ? AST_FRAME_DTMF_BEGIN : AST_FRAME_DTMF_END;
+		frame->subclass.integer = digit;
+	} else {
+		frame->frametype = AST_FRAME_CONTROL;
+		frame->subclass.integer = AST_CONTROL_STREAM_STOP;
+	}
+	return frame;
+}
+
+void ast_frame_free(struct ast_frame *frame, int cache)
+{
+	struct ast_frame *next;
+
+	(void) cache;
+	for (; frame; frame = next) {
+		next = AST_LIST_NEXT(frame, frame_list);
+		ao2_ref(frame, -1);
+	}
+}
+
+/* What Asterisk has in the place of a struct ast_trans_pvt. */
+struct way {
+	struct ast_format *to, *from;
+};
+
+struct ast_trans_pvt *ast_translator_build_path(struct ast_format *to, struct ast_format *from)
+{
+	struct way *path;
+
+	sayf("path", "%s %s", from->name, to->name);
+	if (from == format("unknown")) {
+		return NULL;
+	}
+	path = make_object(sizeof(*path), "path");
+	path->to = to;
+	path->from = from;
+	return (struct ast_trans_pvt *) path;
+}
+
+void ast_translator_free_path(struct ast_trans_pvt *path)
+{
+	ao2_ref(path, -1);
+}
+
+/* Two frames of one, as some codecs do: the halves of the sound. */
+struct ast_frame *ast_translate(struct ast_trans_pvt *translator, struct ast_frame *frame, int consume)
+{
+	const struct way *path = (struct way *) translator;
+	int samples = frame->samples * (int) path->to->rate / (int) path->from->rate, at;
+	struct ast_frame *half[2] = { voice(path->to, samples / 2, 2), voice(path->to, samples - samples / 2, 2) };
+
+	if (consume || frame->subclass.format != path->from) {
+		say("error", "a frame is translated that is another's");
+	}
+	for (at = 0; at < samples; at++) {
+		int from = at * (int) path->from->rate / (int) path->to->rate, second = at >= samples / 2;
+
+		((int16_t *) half[second]->data.ptr)[second ? at - samples / 2 : at] = path->from == format("bytes")
+			? ((signed char *) frame->data.ptr)[from] * 256 : ((int16_t *) frame->data.ptr)[from];
+	}
+	AST_LIST_NEXT(half[0], frame_list) = half[1];
+	return half[0];
+}
+
+struct ast_silence_generator *ast_channel_start_silence_generator(struct ast_channel *chan)
+{
+	check_unlocked(chan, "silence");
+	chan->silence = 1;
+	say("silence", "begins");
+	return (struct ast_silence_generator *) chan;
+}
+
+void ast_channel_stop_silence_generator(struct ast_channel *chan, struct ast_silence_generator *generator)
+{
+	check_unlocked(chan, "silence");
+	if (generator != (void *) chan || !chan->silence) {
+		say("error", "a silence is stopped that is another's");
+	}
+	chan->silence = 0;
+	say("silence", "ends");
+}
+
+int ast_fileexists(const char *name, const char *type, const char *language)
+{
+	(void) language;
+	if (type) {
+		say("error", "a sound of one format is looked for");
+	}
+	return !strstr(name, "missing");
+}
+
+int ast_streamfile(struct ast_channel *chan, const char *name, const char *language)
+{
+	check_unlocked(chan, "ast_streamfile");
+	sayf("played", "%s %s", name, language);
+	if (strstr(name, "unreadable") || ast_check_hangup(chan)) {
+		return -1;
+	}
+	chan->stream = 1;
+	return 0;
+}
+
+int ast_waitstream(struct ast_channel *chan, const char *breaks)
+{
+	char *token;
+
+	check_unlocked(chan, "ast_waitstream");
+	while (!ast_check_hangup(chan) && !is_next("voice/") && !is_next("wait/") && (token = next_token())) {
+		if (!strcmp(token, "hangup")) {
+			hang_up();
+		} else if (!strncmp(token, "release/", 8) && strchr(breaks, token[8])) {
+			return token[8];
+		} else if (!strcmp(token, "stop")) {
+			return 0;
+		}
+	}
+	return ast_check_hangup(chan) ? -1 : 0;
+}
+
+int ast_stopstream(struct ast_channel *chan)
+{
+	check_unlocked(chan, "ast_stopstream");
+	chan->stream = 0;
+	return 0;
+}
+
+int ast_waitfordigit(struct ast_channel *chan, int milliseconds)
+{
+	char *token;
+
+	check_unlocked(chan, "ast_waitfordigit");
+	if (milliseconds < 0) {
+		say("error", "ast_waitfordigit for ever");
+	}
+	while (!ast_check_hangup(chan) && (token = next_token())) {
+		if (!strcmp(token, "hangup")) {
+			hang_up();
+		} else if (!strncmp(token, "release/", 8)) {
+			return token[8];
+		} else if (!strcmp(token, "stop")) {
+			return AST_CONTROL_STREAM_STOP;
+		}
+	}
+	return ast_check_hangup(chan) ? -1 : 0;
+}
+
+/* Saying is playing, and fails alike for a sound that is missing. */
+static int said(struct ast_channel *chan, const char *what, const char *breaks, const char *language)
+{
+	int res = ast_streamfile(chan, what, language);
+
+	if (!res) {
+		res = ast_waitstream(chan, breaks);
+	}
+	ast_stopstream(chan);
+	return res;
+}
+
+int ast_say_number(struct ast_channel *chan, int number, const char *breaks, const char *language, const char *options)
+{
+	char what[40];
+
+	snprintf(what, sizeof(what), "number %d%s", number, options ? options : "");
+	return said(chan, what, breaks, language);
+}
+
+int ast_say_digit_str(struct ast_channel *chan, const char *digits, const char *breaks, const char *language)
+{
+	return said(chan, digits, breaks, language);
+}
+
+static int say_date(struct ast_channel *chan, time_t date, const char *breaks, const char *language)
+{
+	char what[40];
+
+	snprintf(what, sizeof(what), "date %lld", (long long) date);
+	return said(chan, what, breaks, language);
+}
+
+int (*ast_say_date)(struct ast_channel *, time_t, const char *, const char *) = say_date;
+
+char ast_defaultlanguage[] = "en";
 
 struct stasis_topic *stasis_topic_create(const char *name)
 {
@@ -1559,6 +2208,66 @@ static void do_read(char *rest)
 	free(buffer);
 }
 
+/* As ast_func_write. */
+static void do_write(char *rest)
+{
+	char *name = strsep(&rest, " "), *how = strsep(&rest, " "), *who = strsep(&rest, " "), *args = strsep(&rest, " ");
+	struct ast_custom_function **function = find_function(name);
+	int res, locked = !strcmp(how, "locked");
+
+	if (!function || !(*function)->write) {
+		say("error", "no such function to be written");
+		return;
+	}
+	if ((*function)->write_escalates && !strcmp(who, "outside")) {
+		say("returned", "blocked");
+		return;
+	}
+	if (locked) {
+		ao2_lock(&channel);
+	}
+	res = (*function)->write(strcmp(how, "none") ? &channel : NULL, name, args ? unescape(args) : NULL, rest ? unescape(rest) : NULL);
+	if (channel.depth != locked) {
+		say("error", "the channel's lock is not as it was");
+	}
+	if (locked) {
+		ao2_unlock(&channel);
+	}
+	sayf("returned", "%d", res);
+}
+
+/* As pbx_exec. */
+static void do_exec(char *rest)
+{
+	char *name = strsep(&rest, " ");
+	int at = find_application(name), res;
+	struct ast_format *reads = channel.reads;
+
+	if (at < 0) {
+		say("error", "no such application");
+		return;
+	}
+	res = applications[at].execute(&channel, rest ? unescape(rest) : "");
+	if (channel.depth || channel.stream || channel.silence || channel.reads != reads) {
+		say("error", "the channel is not as it was");
+	}
+	sayf("ran", "%d", res);
+}
+
+static void do_device(const char *name)
+{
+	const char *colon = strchr(name, ':');
+	int at;
+
+	for (at = 0; at < MANY; at++) {
+		if (providers[at].label && !strncasecmp(providers[at].label, name, colon - name)) {
+			sayf("returned", "%d", (int) providers[at].callback(colon + 1));
+			return;
+		}
+	}
+	say("error", "no such provider");
+}
+
 static void do_run(char *line, int tab)
 {
 	struct ast_cli_entry **entry = find_command(line);
@@ -1622,9 +2331,20 @@ static void do_registered(void)
 	if (at_exit) {
 		say("at", "exit");
 	}
+	for (at = 0; at < (int) ARRAY_LEN(formats); at++) {
+		if (formats[at].references) {
+			say("object", formats[at].name);
+		}
+	}
 	for (at = 0; at < MANY; at++) {
 		if (functions[at]) {
 			say("function", functions[at]->name);
+		}
+		if (applications[at].name) {
+			say("application", applications[at].name);
+		}
+		if (providers[at].label) {
+			say("provider", providers[at].label);
 		}
 		if (commands[at]) {
 			say("command", commands[at]->command);
@@ -1695,6 +2415,12 @@ static void *work(void *data)
 		verb = strsep(&line, " ");
 		if (!strcmp(verb, "read")) {
 			do_read(line);
+		} else if (!strcmp(verb, "write")) {
+			do_write(line);
+		} else if (!strcmp(verb, "exec") || !strcmp(verb, "start")) {
+			do_exec(line);
+		} else if (!strcmp(verb, "device")) {
+			do_device(unescape(line));
 		} else if (!strcmp(verb, "run") || !strcmp(verb, "tab")) {
 			do_run(line, verb[0] == 't');
 		} else if (!strcmp(verb, "action")) {
@@ -1712,19 +2438,35 @@ static void *work(void *data)
 	return NULL;
 }
 
+static void wait_for_foreign(void)
+{
+	pthread_mutex_lock(&hand);
+	while (task) {
+		pthread_cond_wait(&changed, &hand);
+	}
+	pthread_mutex_unlock(&hand);
+}
+
 static void on_foreign_thread(char *line)
 {
+	static char copy[LONG];
+	int starts = !strncmp(line, "start ", 6);
+
+	strcpy(copy, line);
 	if (!foreign_runs) {
 		pthread_create(&foreign, NULL, work, NULL);
 		foreign_runs = 1;
 	}
 	pthread_mutex_lock(&hand);
-	task = line;
+	task = copy;
 	pthread_cond_broadcast(&changed);
-	while (task) {
-		pthread_cond_wait(&changed, &hand);
-	}
 	pthread_mutex_unlock(&hand);
+	while (starts && !__atomic_load_n(&listens, __ATOMIC_SEQ_CST)) {
+		usleep(1000);
+	}
+	if (!starts) {
+		wait_for_foreign();
+	}
 }
 
 int main(int argc, char **argv)
@@ -1747,13 +2489,17 @@ int main(int argc, char **argv)
 	channel.caller.id.number.valid = 1;
 	channel.caller.id.number.str = "79001234567";
 	memset(channel.variable, 'v', sizeof(channel.variable) - 1);
+	channel.next = channel.script;
+	channel.state = AST_STATE_UP;
+	channel.reads = format("bytes");
 
 	while (fgets(line, sizeof(line), stdin)) {
 		char *rest = line, *verb;
 
 		line[strcspn(line, "\n")] = '\0';
 		if (!strncmp(line, "read ", 5) || !strncmp(line, "run ", 4) || !strncmp(line, "tab ", 4) || !strncmp(line, "action ", 7)
-			|| !strncmp(line, "tell ", 5)) {
+			|| !strncmp(line, "tell ", 5) || !strncmp(line, "write ", 6) || !strncmp(line, "exec ", 5)
+			|| !strncmp(line, "start ", 6) || !strncmp(line, "device ", 7)) {
 			on_foreign_thread(line);
 			say(".", "");
 			continue;
@@ -1773,6 +2519,8 @@ int main(int argc, char **argv)
 		} else if (!strcmp(verb, "reload")) {
 			sayf("returned", "%d", module.info->reload());
 		} else if (!strcmp(verb, "unload")) {
+			/* Forced, it hangs up who is inside: __ast_module_user_hangup_all(). */
+			hang_up();
 			sayf("returned", "%d", module.info->unload());
 		} else if (!strcmp(verb, "end")) {
 			if (at_exit) {
@@ -1782,6 +2530,12 @@ int main(int argc, char **argv)
 			do_http(rest);
 		} else if (!strcmp(verb, "registered")) {
 			do_registered();
+		} else if (!strcmp(verb, "channel")) {
+			do_channel(rest ? rest : "");
+		} else if (!strcmp(verb, "join")) {
+			wait_for_foreign();
+		} else if (!strcmp(verb, "transmit_silence")) {
+			ast_options.flags |= AST_OPT_FLAG_TRANSMIT_SILENCE;
 		} else if (!strcmp(verb, "threads")) {
 			count_entries("/proc/self/task");
 		} else if (!strcmp(verb, "files")) {

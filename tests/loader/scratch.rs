@@ -17,15 +17,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use ast::application::{Application, ApplicationRegistration, Flow};
 use ast::channel::Channel;
 use ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
-use ast::function::{FunctionRegistration, ReadFunction, Unreadable};
+use ast::device_state::{self, DeviceState, DeviceStateRegistration, DeviceStates};
+use ast::function::{FunctionRegistration, ReadFunction, Unreadable, Unwritable, WriteFunction};
 use ast::http::{self, Handler, HttpRegistration, Response};
 use ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
 use ast::module::{Load, Module, Reload, Unload};
 use ast::stasis::{Bridge, Event, Record, Snapshot, Subscriber, Subscription, running_channels};
-use ast::thread::{Joined, Thread};
-use ast::{config, guard, manager, module, paths, thread};
+use ast::thread::{Joined, Place, Thread};
+use ast::voice::{self, Ended, HungUp, Played, RecordLimits};
+use ast::{config, database, guard, manager, module, paths, thread};
 
 struct Scratch;
 
@@ -42,6 +45,8 @@ struct State {
     worker: Thread,
     subscription: Subscription,
     door: HttpRegistration,
+    application: ApplicationRegistration,
+    provider: DeviceStateRegistration,
     functions: Vec<FunctionRegistration>,
     commands: Vec<CommandRegistration>,
     actions: Vec<ActionRegistration>,
@@ -76,12 +81,17 @@ fn start() -> Result<State, Box<dyn std::error::Error>> {
     let heard = Arc::clone(&bell);
     let worker = thread::spawn(
         "planfix-scratch-worker",
+        Place::Behind,
         Box::new(move || {
             let rung = heard.rung.lock().unwrap_or_else(PoisonError::into_inner);
             drop(heard.told.wait_while(rung, |rung| !*rung));
         }),
     )?;
-    let doomed = thread::spawn("planfix-doomed", Box::new(|| panic!("a worker's panic")))?;
+    let doomed = thread::spawn(
+        "planfix-doomed",
+        Place::Last,
+        Box::new(|| panic!("a worker's panic")),
+    )?;
     assert_eq!(doomed.join(Duration::from_secs(5)), Joined::Panicked);
     let subscription = Subscription::channels_and_bridges::<Told>()?;
     subscription.accept_variables();
@@ -90,7 +100,12 @@ fn start() -> Result<State, Box<dyn std::error::Error>> {
         worker,
         subscription,
         door: HttpRegistration::handler::<Door>()?,
-        functions: vec![FunctionRegistration::read::<Scratched>()?],
+        application: ApplicationRegistration::new::<Talk>()?,
+        provider: DeviceStateRegistration::new::<Lamps>()?,
+        functions: vec![
+            FunctionRegistration::read::<Scratched>()?,
+            FunctionRegistration::read_write::<Pad>()?,
+        ],
         commands: vec![CommandRegistration::new::<Show>()?],
         actions: vec![ActionRegistration::new::<List>()?],
     })
@@ -141,6 +156,8 @@ impl Module for Scratch {
             worker,
             subscription,
             door,
+            application,
+            provider,
             functions,
             commands,
             actions,
@@ -148,7 +165,15 @@ impl Module for Scratch {
         else {
             return Unload::Done;
         };
-        drop((actions, commands, functions, door, subscription));
+        drop((
+            application,
+            provider,
+            actions,
+            commands,
+            functions,
+            door,
+            subscription,
+        ));
         assert!(guard::drained(Duration::ZERO));
         *bell.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
         bell.told.notify_all();
@@ -226,6 +251,125 @@ impl ReadFunction for Scratched {
             (b"fixed", _) => Ok(Cow::Borrowed(b"QUEUED")),
             _ => Ok(Cow::Owned(args.to_vec())),
         }
+    }
+}
+
+static WRITTEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// Keeps what is written, for who reads it.
+struct Pad;
+
+impl ReadFunction for Pad {
+    const NAME: &'static CStr = c"SCRATCHPAD";
+
+    fn read(_: Option<&Channel<'_>>, _: &[u8]) -> Result<Cow<'static, [u8]>, Unreadable> {
+        let written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Cow::Owned(written.clone()))
+    }
+}
+
+impl WriteFunction for Pad {
+    const WRITE_ESCALATES: bool = true;
+
+    fn write(channel: Option<&Channel<'_>>, args: &[u8], value: &[u8]) -> Result<(), Unwritable> {
+        assert_ne!(value, b"panic", "a writing's panic");
+        if args == b"refuse" {
+            return Err(Unwritable);
+        }
+        let who = if channel.is_some() {
+            &b"channel"[..]
+        } else {
+            b"nobody"
+        };
+        *WRITTEN.lock().unwrap_or_else(PoisonError::into_inner) = [who, args, value].join(&b' ');
+        Ok(())
+    }
+}
+
+struct Lamps;
+
+impl DeviceStates for Lamps {
+    const PROVIDER: &'static CStr = c"Scratch";
+
+    fn state(device: &str) -> DeviceState {
+        match device {
+            "on" => DeviceState::InUse,
+            "off" => DeviceState::NotInUse,
+            "panic" => panic!("a provider's panic"),
+            _ => DeviceState::Invalid,
+        }
+    }
+}
+
+/// Does on a channel what its argument says, and sets `TALKED` to what came of it.
+struct Talk;
+
+impl Talk {
+    fn talk(channel: &Channel<'_>, words: &[&str]) -> Result<String, HungUp> {
+        let number = |text: &str| text.parse().unwrap_or(0);
+        let time = |text: &str| Duration::from_millis(number(text));
+        let said = |played: Played| format!("{played:?}");
+        Ok(match words {
+            ["panic"] => panic!("an application's panic"),
+            ["answer"] => {
+                channel.answer()?;
+                format!("{}", channel.is_up())
+            }
+            ["play", sounds @ .., breaks] => {
+                let mut heard = Vec::new();
+                for sound in sounds {
+                    heard.push(said(channel.play(sound, "ru", breaks)?));
+                }
+                heard.join(" ")
+            }
+            ["number", value] => said(channel.say_number(u32::MAX - number(value) as u32, "en", "1")?),
+            ["digits", digits] => said(channel.say_digits(digits, "en", "")?),
+            ["date", seconds] => said(channel.say_date(number(seconds), "en", "")?),
+            ["digit", within] => format!("{:?}", channel.digit(time(within))?),
+            ["record", rate, longest, silence, ends] => {
+                let limits = RecordLimits {
+                    rate: number(rate) as u32,
+                    longest: time(longest),
+                    silence: Some(time(silence)).filter(|silence| !silence.is_zero()),
+                    threshold: 256,
+                    ends,
+                };
+                let recorded = channel.record(&limits)?;
+                let why = match recorded.why {
+                    Ended::Digit(digit) => char::from(digit).to_string(),
+                    other => format!("{other:?}"),
+                };
+                let loud: Vec<i16> = recorded.samples.iter().copied().filter(|s| *s != 0).collect();
+                let levels: std::collections::BTreeSet<u16> =
+                    loud.iter().map(|sample| sample.unsigned_abs()).collect();
+                format!("{why} {} {} {levels:?}", recorded.samples.len(), loud.len())
+            }
+            ["facts"] => format!(
+                "{} {} {} {} {}",
+                channel.language(),
+                voice::default_language(),
+                channel.is_wideband(),
+                channel.has_sound("beep", "ru"),
+                channel.has_sound("missing", "ru")
+            ),
+            _ => String::from_utf8_lossy(words.join(" ").as_bytes()).into_owned(),
+        })
+    }
+}
+
+impl Application for Talk {
+    const NAME: &'static CStr = c"ScratchTalk";
+
+    fn run(channel: &Channel<'_>, args: &[u8]) -> Flow {
+        let args = String::from_utf8_lossy(args);
+        let words: Vec<&str> = args.split(' ').collect();
+        let (talked, flow) = match Self::talk(channel, &words) {
+            Ok(text) => (text, Flow::Continue),
+            Err(HungUp) => ("HungUp".to_owned(), Flow::HangUp),
+        };
+        let talked = std::ffi::CString::new(talked).unwrap_or_default();
+        channel.set_variable(c"TALKED", &talked);
+        flow
     }
 }
 
@@ -465,6 +609,20 @@ impl Command for Show {
             [] => Outcome::ShowUsage,
             ["panic"] => panic!("a command's panic"),
             ["fail"] => Outcome::Failure,
+            ["lamp", device] => {
+                device_state::changed(c"Scratch", device, DeviceState::InUse);
+                Outcome::Success
+            }
+            ["database"] => {
+                assert!(database::put("op_alert", "101", "true") && database::put("op_alert", "a/b", ""));
+                assert!(database::put("opXalert", "103", "true"));
+                out.line(&format!("{:?}", database::family("op_alert")));
+                out.line(&format!("{:?}", database::get("op_alert", "101")));
+                assert!(database::delete("op_alert", "101") && !database::delete("op_alert", "101"));
+                assert!(!database::put("op_alert", "a\0b", "") && database::family("\0").is_empty());
+                out.line(&format!("{:?}", database::get("op_alert", "101")));
+                Outcome::Success
+            }
             ["running"] => {
                 running_channels(|record| out.line(&line(record)));
                 Outcome::Success

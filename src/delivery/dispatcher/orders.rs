@@ -111,7 +111,7 @@ impl Dispatcher {
             );
             let tell = move |parcel, outcome| control.send(Control::Outcome(parcel, outcome)).is_ok();
             let body = Box::new(move || worker::work(&jobs, &shared, &*clock, &tell));
-            match self.threads.spawn("planfix/worker", body) {
+            match self.threads.spawn_last("planfix/worker", body) {
                 Ok(thread) => self.workers.push(thread),
                 Err(error) => {
                     log::error!("A worker could not be started, {error}; {} run", self.hands);

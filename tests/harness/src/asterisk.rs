@@ -1,6 +1,6 @@
 //! One private Asterisk in a scratch folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::net::{SocketAddr, SocketAddrV4};
@@ -31,6 +31,7 @@ pub struct Builder {
     module: Option<PathBuf>,
     documentation: Vec<PathBuf>,
     phones: BTreeMap<String, Option<u16>>,
+    wide: BTreeSet<String>,
     trunk_port: Option<u16>,
     extensions: String,
     loading: Loading,
@@ -59,6 +60,12 @@ impl Builder {
     pub fn phone(mut self, number: &str) -> Self {
         self.phones.insert(number.to_owned(), None);
         self
+    }
+
+    /// As [`Builder::phone`], of the wide band only: see [`crate::Codec::Wide`].
+    pub fn wide_phone(mut self, number: &str) -> Self {
+        self.wide.insert(number.to_owned());
+        self.phone(number)
     }
 
     /// A phone on a port that is chosen by the caller.
@@ -179,6 +186,7 @@ impl Builder {
             ami: asterisk.ami.port(),
             http: asterisk.http.port(),
             phones: &asterisk.phones,
+            wide: &self.wide,
             trunk: asterisk.trunk,
             extensions: &self.extensions,
             loading: &self.loading,
@@ -225,6 +233,7 @@ impl Asterisk {
             module: None,
             documentation: Vec::new(),
             phones: BTreeMap::new(),
+            wide: BTreeSet::new(),
             trunk_port: None,
             extensions: String::new(),
             loading: Loading::Listed(Vec::new()),

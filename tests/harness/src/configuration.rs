@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing points out of the scratch folder except links to the unpacked Asterisk, which are read only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddrV4;
@@ -138,6 +138,7 @@ pub(crate) struct Configuration<'a> {
     pub(crate) ami: u16,
     pub(crate) http: u16,
     pub(crate) phones: &'a BTreeMap<String, SocketAddrV4>,
+    pub(crate) wide: &'a BTreeSet<String>,
     pub(crate) trunk: SocketAddrV4,
     pub(crate) extensions: &'a str,
     pub(crate) loading: &'a Loading,
@@ -242,10 +243,14 @@ impl Configuration<'_> {
             &sounds,
             &["custom", "recordings", "priv-callerintros"],
         )?;
-        // On an installed Debian these links are made by the packages' scripts.
+        // On an installed Debian these are links that the packages' scripts make. Here they are folders of links, because
+        // an administrator's own sounds lie among them, and must not get into the unpacked Asterisk.
         for (language, voice) in [("en", "en_US_f_Allison"), ("ru", "ru_RU_f_IvrvoiceRU")] {
-            if sounds.join(voice).exists() && !sounds.join(language).exists() {
-                symlink(voice, sounds.join(language))?;
+            let (voice, language) = (from.join("sounds").join(voice), sounds.join(language));
+            if voice.exists() && !language.exists() {
+                fs::create_dir(&language)?;
+                link_entries(&voice, &language, &["custom"])?;
+                fs::create_dir(language.join("custom"))?;
             }
         }
         for own in ["custom", "recordings"] {
@@ -333,9 +338,14 @@ impl Configuration<'_> {
             self.sip
         );
         for (number, address) in self.phones {
+            let codecs = if self.wide.contains(number) {
+                "allow = !all,slin16\n"
+            } else {
+                ""
+            };
             let _ = write!(
                 text,
-                "[{number}](endpoint)\ncontext = from-internal\nidentify_by = username\naors = {number}\n\
+                "[{number}](endpoint)\n{codecs}context = from-internal\nidentify_by = username\naors = {number}\n\
                  callerid = \"Phone {number}\" <{number}>\n\n\
                  [{number}]\ntype = aor\ncontact = sip:{number}@{address}\nqualify_frequency = 0\n\n"
             );

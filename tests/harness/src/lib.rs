@@ -11,6 +11,7 @@ mod asterisk;
 mod cel;
 mod configuration;
 mod http;
+mod log;
 mod nginx;
 mod office;
 mod phone;
@@ -30,17 +31,21 @@ pub use ami::{Ami, Message, Reply};
 pub use asterisk::{Asterisk, Builder};
 pub use cel::{Cel, Logged};
 pub use http::{Http, HttpAnswer};
+pub use log::Log;
 pub use nginx::Nginx;
 pub use office::{CLIENT, Office, did};
-pub use phone::{Behaviour, Caller, End, Line, Phase, Phone, Reception};
+pub use phone::{Behaviour, Caller, Codec, End, Heard, Line, Phase, Phone, Reception};
 pub use poll::until;
 pub use port::{free_tcp_port, free_udp_port};
 pub use process::{Process, Task};
 pub use sandbox::Sandbox;
 pub use sipp::{Outcome, Sipp, SippRun};
 pub use stage::{Plan, Stage, event, field, flat, is_taken_in, row};
-pub use tone::{Sound, Tone};
-pub use tour::{CLIENT as CLIENT_TONE, COMPANY, DIALPLAN, EMPLOYEE as EMPLOYEE_TONE, Recording, Talk, Tour};
+pub use tone::{Sound, Tone, wav};
+pub use tour::{
+    CLIENT as CLIENT_TONE, COMPANY, DIALPLAN, EMPLOYEE as EMPLOYEE_TONE, GREETING as GREETING_TONE,
+    Recording, Talk, Tour,
+};
 pub use traffic::{Report, Traffic};
 pub use version::Version;
 pub use workspace::{module_path, target_binary, workspace_root};

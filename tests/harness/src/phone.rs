@@ -6,9 +6,11 @@
 mod agent;
 mod behaviour;
 mod caller;
+mod codec;
 mod description;
 mod dialog;
 mod ears;
+mod keys;
 mod leg;
 mod line;
 mod message;
@@ -27,9 +29,10 @@ use crate::until;
 use agent::Agent;
 pub use behaviour::Behaviour;
 pub use caller::Caller;
+pub use codec::Codec;
 pub use ears::Reception;
 pub use leg::{End, Phase};
-pub use line::Line;
+pub use line::{Heard, Line};
 
 /// Long for a loaded machine; what a phone waits for takes milliseconds or as long as the dialplan says.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
@@ -117,6 +120,11 @@ impl Phone {
     /// What it says in its calls from now on: a tone, or nothing.
     pub fn say(&self, tone: Option<Tone>) {
         self.shared.agent().hum(tone);
+    }
+
+    /// From now on its calls have that codec, and its keys go along with the voice (RFC 4733), where Asterisk agrees.
+    pub fn equip(&self, codec: Codec) {
+        self.shared.agent().equip(codec);
     }
 
     /// From now on it keeps what it hears: [`Line::heard`], [`Line::reception`].
@@ -308,6 +316,32 @@ mod tests {
         assert_eq!((reception.packets >= 25, reception.lost), (true, 0));
         line.hangup().unwrap();
         other.wait_hung_up().unwrap();
+    }
+
+    #[test]
+    fn keys_go_along_with_the_voice() {
+        for codec in [Codec::Alaw, Codec::Ulaw, Codec::Wide] {
+            let (one, two) = pair();
+            let tone = Tone(440);
+            one.say(Some(tone));
+            for phone in [&one, &two] {
+                phone.equip(codec);
+                phone.listen().unwrap();
+            }
+            two.will(Behaviour::Answer);
+            let line = one.call("102").unwrap();
+            let other = two.expect_call().unwrap();
+            line.wait_answered().unwrap();
+            let place = other.hears_from_here().unwrap();
+            let before = one.transcript().len();
+            line.press("12#").unwrap();
+            // Nothing was asked by SIP.
+            assert_eq!(one.transcript().len(), before);
+            other.wait_hears(tone, Duration::from_millis(500), place).unwrap();
+            line.hangup().unwrap();
+            other.wait_hung_up().unwrap();
+            other.wait_quiet(Duration::from_millis(100)).unwrap();
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    Asterisk, Behaviour, Caller, Line, Phone, Reception, Sandbox, Sound, Tone, Version, field, module_path,
-    until, workspace_root,
+    Asterisk, Behaviour, Caller, Heard, Line, Log, Phase, Phone, Reception, Sandbox, Sound, Tone, Version,
+    field, module_path, until, workspace_root,
 };
 
 /// extensions.conf of the company.
@@ -24,7 +24,12 @@ const PHONES: [&str; 3] = ["101", "102", "103"];
 pub const EMPLOYEE: Tone = Tone(440);
 /// What clients say.
 pub const CLIENT: Tone = Tone(1_000);
+/// What an operator says for callers whom he does not answer.
+pub const GREETING: Tone = Tone(620);
 const NOBODY: Tone = Tone(700);
+/// How long a greeting is, and longer than the signal before it.
+const GREETED: Duration = Duration::from_millis(1_500);
+const BEEP: Duration = Duration::from_millis(600);
 /// How far the length of a recording may be from that of the talk.
 const CLOSE: Duration = Duration::from_millis(100);
 /// What the first and the last packets of a talk may lack of a tone, beside what is cut into pieces of 50 ms.
@@ -195,15 +200,49 @@ impl Tour {
         Ok(talk)
     }
 
-    /// The client calls, 102 is busy, and nobody answers at 101.
+    /// An employee dials the service code, says a greeting, and keeps it.
     ///
     /// # Errors
     /// When it goes otherwise.
-    pub fn call_in_vain(&self, client: &str) -> Result<()> {
+    pub fn record_greeting(&self, employee: &str) -> Result<()> {
+        self.tidy()?;
+        let mut log = Log::from_here(&self.asterisk)?;
+        let phone = self.phone(employee);
+        phone.say(Some(GREETING));
+        let line = phone.call("*600")?;
+        line.wait_answered()?;
+        line.press("1")?;
+        log.wait_played(employee, &["beep"])?;
+        let until_said = line.said()? + BEEP + GREETED;
+        until("a greeting that is said", BOUND, || {
+            Ok((line.said()? >= until_said).then_some(()))
+        })?;
+        for (key, then) in [("#", "vm-review"), ("1", "vm-msgsaved")] {
+            line.press(key)?;
+            log.wait_played(employee, &[then])?;
+        }
+        line.hangup()?;
+        self.empties()
+    }
+
+    /// The client calls, 102 is busy, and nobody answers at 101. Returns how long the client heard the greeting of 101
+    /// before the call ended, unanswered.
+    ///
+    /// # Errors
+    /// When it goes otherwise.
+    pub fn call_in_vain(&self, client: &str) -> Result<Duration> {
         self.tidy()?;
         self.phone("102").will(Behaviour::BUSY);
-        self.client_calls(client)?.wait_ended()?;
-        self.empties()
+        let line = self.client_calls(client)?;
+        line.wait_hears(GREETING, GREETED - EDGES, Heard::ALL)?;
+        ensure!(
+            line.phase()? == Phase::Ringing,
+            "a greeting does not answer the call, but it is {:?}",
+            line.phase()?
+        );
+        line.wait_ended()?;
+        self.empties()?;
+        Ok(line.heard()?.presence(GREETING))
     }
 
     /// From now on everybody answers who is called, so that clicks in the CRM's page lead to somebody.

@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use harness::{
-    Asterisk, Behaviour, Caller, Line, Phone, Sandbox, Version, field, module_path, on_both, until,
+    Asterisk, Behaviour, Caller, Codec, End, Heard, Line, Phase, Phone, Sandbox, Tone, Version, field, flat,
+    module_path, on_both, until, wav, workspace_root,
 };
-use harness::{flat, workspace_root};
 use serde_json::{Value, json};
 
-on_both!(calls_that_are_followed, calls_that_the_dialplan_tells);
+on_both!(
+    calls_that_are_followed,
+    calls_that_the_dialplan_tells,
+    operators_that_greet
+);
 
 const ANNA: &str = "79101234567";
 const STRANGER: &str = "79160000001";
@@ -54,7 +58,8 @@ impl FreePbx {
             .module(module_path(version))
             .documentation(workspace_root().join("documentation/res_planfix-en_US.xml"))
             .load("res_planfix.so")
-            .extensions(&generated(version))
+            .load("func_dialplan.so")
+            .extensions(&generated(version, sample))
             .file("extensions_custom.conf", &text);
         let builder = if version == Version::V16 {
             builder.load("app_macro.so")
@@ -218,11 +223,22 @@ impl FreePbx {
 
 const AUTO: &str = "extensions_planfix_freepbx.conf.sample";
 const DIALPLAN: &str = "extensions_planfix_freepbx_dialplan.conf.sample";
+const GREETINGS: &str = "extensions_planfix_greetings.conf.sample";
 
 /// What FreePBX generates for that version of Asterisk: macros, or subroutines where there are none any more.
-fn generated(version: Version) -> String {
+fn generated(version: Version, sample: &str) -> String {
     let macros = version == Version::V16;
     let text = include_str!("../freepbx/extensions.conf");
+    // What it generates for an extension whose Optional Destinations lead to the sample's Custom Destination.
+    let destinations = ["NOANSWER", "BUSY", "CHANUNAVAIL"].map(|status| {
+        format!(" same => n,GotoIf($[\"${{DIALSTATUS}}\"=\"{status}\"]?planfix-greeting,s,1)\n")
+    });
+    let called = "{call exten-vm(novm,${EXTEN})}\n";
+    let text = if sample == GREETINGS {
+        text.replace(called, &(called.to_owned() + &destinations.concat()))
+    } else {
+        text.to_owned()
+    };
     let text = text.replace("{end}", if macros { "MacroExit()" } else { "Return()" });
     let mut pieces = text.split("{call ");
     let mut whole = pieces.next().unwrap_or_default().to_owned();
@@ -428,5 +444,52 @@ fn calls_that_the_dialplan_tells(version: Version) -> Result<()> {
         flat(&format!("{events:?}"))
     );
     pbx.recording(&events, "out-")?;
+    pbx.is_clean()
+}
+
+fn operators_that_greet(version: Version) -> Result<()> {
+    const LONG: Duration = Duration::from_millis(700);
+    let mut pbx = FreePbx::open(version, GREETINGS, "")?;
+    pbx.trunk.equip(Codec::Alaw);
+    pbx.trunk.listen()?;
+    for (kind, tone) in [("noanswer", Tone(440)), ("busy", Tone(620))] {
+        let file = pbx.asterisk.scratch().join(format!("{kind}.wav"));
+        fs::write(&file, wav(8_000, &tone.samples(8_000, 0, 12_000)))?;
+        let said = pbx
+            .asterisk
+            .cli(&format!("planfix greeting import {} 101 {kind}", file.display()))?;
+        ensure!(said.contains("is that file now"), "{said}");
+    }
+    let missed = ["in 101 INCOMING", "in 101 COMPLETED Missed"];
+    for (name, behaviour, tone) in [
+        ("101 does not answer", Behaviour::Ring, Some(Tone(440))),
+        ("101 is busy", Behaviour::BUSY, Some(Tone(620))),
+        ("101 has switched his greetings off", Behaviour::BUSY, None),
+    ] {
+        if tone.is_none() {
+            pbx.asterisk.cli("planfix greeting disable 101")?;
+        }
+        pbx.flow(
+            name,
+            ANNA,
+            |pbx| {
+                pbx.phone("101").will(behaviour);
+                let line = pbx.client_calls(ANNA, "74950000101")?;
+                if let Some(tone) = tone {
+                    line.wait_hears(tone, LONG, Heard::ALL)?;
+                    ensure!(line.phase()? == Phase::Ringing, "the call was answered");
+                }
+                let end = line.wait_ended()?;
+                ensure!(matches!(end, End::Refused(_)), "{end:?}");
+                let heard = line.heard()?.duration();
+                ensure!(tone.is_some() || heard.is_zero(), "{heard:?} were played");
+                Ok(())
+            },
+            &missed,
+        )?;
+    }
+    let line = pbx.phone("101").call("*600")?;
+    line.wait_answered()?;
+    line.hangup()?;
     pbx.is_clean()
 }

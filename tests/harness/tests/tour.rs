@@ -1,5 +1,5 @@
 //! The whole tour, in both directions, on a real Asterisk: the CRM switches the integration on, says who is calling and
-//! who should take the call, gets a recording that plays, and calls by a click.
+//! who should take the call, gets a recording that plays, and calls by a click; who is not answered hears a greeting.
 //!
 //! Invariant: the module knows of the CRM only what that told it by `setup`.
 
@@ -42,6 +42,7 @@ fn play(tour: &Tour) -> Result<()> {
     switched_on(tour)?;
     the_responsible_employee_is_rung_first(tour)?;
     a_stranger_reaches_the_group(tour)?;
+    nobody_answers_and_a_greeting_is_heard(tour)?;
     a_click_calls(tour)?;
     what_may_not_be_clicked_calls_nobody(tour)?;
     everything_was_told_in_order(tour)
@@ -98,6 +99,19 @@ fn a_stranger_reaches_the_group(tour: &Tour) -> Result<()> {
         ])?;
         Ok(talk)
     })
+}
+
+fn nobody_answers_and_a_greeting_is_heard(tour: &Tour) -> Result<()> {
+    tour.record_greeting("101")?;
+    let before = tour.crm.log()?.len();
+    tour.call_in_vain(STRANGER)?;
+    told(
+        tour,
+        before,
+        STRANGER,
+        &["in INCOMING 101", "in COMPLETED 101 Missed"],
+    )
+    .map(drop)
 }
 
 fn a_click_calls(tour: &Tour) -> Result<()> {

@@ -13,7 +13,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::behaviour::Behaviour;
 use super::caller::Caller;
-use super::description::{Flow, describe, packet};
+use super::codec::Codec;
+use super::description::{Equipment, Flow, KEY_SAMPLES, describe, event_packet, packet, time};
 use super::dialog::Dialog;
 use super::leg::{End, Leg, Phase, Step};
 use super::message::{Message, Start, parameter, uri_of, user_of};
@@ -62,6 +63,7 @@ pub(crate) struct Agent {
     media: SocketAddr,
     /// Where voice is sent from; nobody listens to what comes back, unless the phone is told to.
     voice: UdpSocket,
+    equipment: Equipment,
     says: Option<Tone>,
     listens: bool,
     next_packet: Instant,
@@ -82,6 +84,7 @@ impl Agent {
             socket,
             media: voice.local_addr()?,
             voice,
+            equipment: Equipment::default(),
             says: None,
             listens: false,
             next_packet: Instant::now(),
@@ -106,6 +109,10 @@ impl Agent {
 
     pub(crate) fn hum(&mut self, tone: Option<Tone>) {
         self.says = tone;
+    }
+
+    pub(crate) fn equip(&mut self, codec: Codec) {
+        self.equipment = Equipment { codec, keys: true };
     }
 
     pub(crate) fn listen(&mut self) -> Result<()> {
@@ -194,7 +201,10 @@ impl Agent {
         if caller.anonymous {
             invite.push("Privacy", "id");
         }
-        invite.carry("application/sdp", &describe(self.media, 1, 1, Flow::Both));
+        invite.carry(
+            "application/sdp",
+            &describe(self.media, self.equipment, 1, 1, Flow::Both),
+        );
         let invite = self.ask(invite)?;
         let leg = Leg::new(dialog, false, number, &caller.number, invite);
         self.legs.insert(call_id.clone(), leg);
@@ -291,7 +301,7 @@ impl Agent {
 
     /// Asks for another direction of the media: hold and the end of it.
     pub(crate) fn change(&mut self, call_id: &str, flow: Flow) -> Result<()> {
-        let media = self.media;
+        let (media, equipment) = (self.media, self.equipment);
         let leg = self.leg_mut(call_id)?;
         ensure!(
             leg.phase == Phase::Talking && !leg.changing,
@@ -302,7 +312,10 @@ impl Agent {
         leg.version += 1;
         leg.changing = true;
         let mut invite = leg.dialog.request("INVITE");
-        invite.carry("application/sdp", &describe(media, 1, leg.version, flow));
+        invite.carry(
+            "application/sdp",
+            &describe(media, equipment, 1, leg.version, flow),
+        );
         self.ask(invite).map(drop)
     }
 
@@ -335,21 +348,28 @@ impl Agent {
         Ok(format!("<{uri}?Replaces={}>", dialog.replaces()))
     }
 
-    /// Presses a key during a call.
-    pub(crate) fn press(&mut self, call_id: &str, key: char) -> Result<()> {
+    /// Presses a key during a call: along with the voice, where both sides can, else by a request of its own. Says whether
+    /// that request's answer is to be awaited.
+    pub(crate) fn press(&mut self, call_id: &str, key: char) -> Result<bool> {
+        let along = self.equipment.keys;
         let leg = self.leg_mut(call_id)?;
         ensure!(
             leg.phase == Phase::Talking,
             "no key can be pressed while the call is {:?}",
             leg.phase
         );
+        if along && leg.events.is_some() {
+            leg.keys.press(key)?;
+            return Ok(false);
+        }
         leg.reply = None;
         let mut info = leg.dialog.request("INFO");
         info.carry(
             "application/dtmf-relay",
             &format!("Signal={key}\r\nDuration=100\r\n"),
         );
-        self.ask(info).map(drop)
+        self.ask(info)?;
+        Ok(true)
     }
 
     // What the other side does.
@@ -645,7 +665,13 @@ impl Agent {
                     && leg.phase == Phase::Talking
                     && leg.flow.sends()
                 {
-                    self.voice.send_to(&packet(leg.packets, self.says), voice)?;
+                    let (codec, number) = (self.equipment.codec, leg.packets);
+                    let key = leg.keys.next(time(codec, number), KEY_SAMPLES).zip(leg.events);
+                    let packet = match key {
+                        Some((event, kind)) => event_packet(kind, number, event),
+                        None => packet(codec, number, self.says),
+                    };
+                    self.voice.send_to(&packet, voice)?;
                     leg.packets = leg.packets.wrapping_add(1);
                 }
             }
@@ -665,7 +691,8 @@ impl Agent {
                 Err(e) => return Err(e.into()),
             };
             let mut legs = self.legs.values_mut();
-            if let Some(leg) = legs.find(|leg| leg.voice == Some(from) && leg.phase == Phase::Talking) {
+            // A caller hears what is said before the call is answered, too.
+            if let Some(leg) = legs.find(|leg| leg.voice == Some(from) && !leg.is_over()) {
                 leg.ears.hear(&buffer[..length], now);
             }
         }
@@ -719,10 +746,13 @@ impl Agent {
         let mut response = self.response(request, code);
         response.push("Contact", &self.contact());
         response.push("Allow", ALLOWED);
-        let media = self.media;
+        let (media, equipment) = (self.media, self.equipment);
         let leg = self.leg_mut(request.get("Call-ID"))?;
         leg.version += 1;
-        response.carry("application/sdp", &describe(media, 1, leg.version, flow));
+        response.carry(
+            "application/sdp",
+            &describe(media, equipment, 1, leg.version, flow),
+        );
         Ok(response)
     }
 

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::description::{number, payload};
+use super::codec::Codec;
+use super::description::{number, voice};
+use crate::tone::Sound;
 
-/// What is heard is kept up to ten minutes of a call, in bytes of A-law.
+/// What is heard is kept up to ten minutes of a call, in samples of the narrow band.
 const KEPT: usize = 8_000 * 600;
 
 /// How whole the voice came that a phone heard.
@@ -21,7 +23,8 @@ pub struct Reception {
 /// What was heard, and when last.
 #[derive(Debug, Default)]
 pub(crate) struct Ears {
-    pub(crate) alaw: Vec<u8>,
+    codec: Codec,
+    samples: Vec<i16>,
     pub(crate) reception: Reception,
     last: Option<(u16, Instant)>,
 }
@@ -29,14 +32,12 @@ pub(crate) struct Ears {
 impl Ears {
     /// Takes in a packet.
     pub(crate) fn hear(&mut self, packet: &[u8], now: Instant) {
-        let (said, Some(number)) = (payload(packet), number(packet)) else {
+        let (Some((codec, said)), Some(number)) = (voice(packet), number(packet)) else {
             return;
         };
-        if said.is_empty() {
-            return;
-        }
-        if self.alaw.len() + said.len() <= KEPT {
-            self.alaw.extend_from_slice(said);
+        self.codec = codec;
+        if self.samples.len() + said.len() <= KEPT {
+            self.samples.extend(said);
         }
         let reception = &mut self.reception;
         reception.packets += 1;
@@ -55,6 +56,22 @@ impl Ears {
         }
         self.last = Some((number, now));
     }
+
+    /// How much was heard, as a place to go on from.
+    pub(crate) fn place(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// What was heard from there on.
+    pub(crate) fn sound(&self, place: usize) -> Sound {
+        let samples = self.samples.get(place..).unwrap_or_default();
+        Sound::of(self.codec.rate(), samples)
+    }
+
+    /// When the last packet came.
+    pub(crate) fn last(&self) -> Option<Instant> {
+        self.last.map(|(_, at)| at)
+    }
 }
 
 #[cfg(test)]
@@ -67,7 +84,7 @@ mod tests {
         let (mut ears, begin) = (Ears::default(), Instant::now());
         let at = |ms| begin + Duration::from_millis(ms);
         for (number, ms) in [(65_534, 0), (65_535, 20), (2, 80), (1, 90), (3, 100)] {
-            ears.hear(&packet(number, None), at(ms));
+            ears.hear(&packet(Codec::Alaw, number, None), at(ms));
         }
         ears.hear(&[0x80, 101, 0, 9], at(500));
         let expected = Reception {
@@ -75,6 +92,8 @@ mod tests {
             lost: 1,
             longest_pause: Duration::from_millis(60),
         };
-        assert_eq!((ears.reception, ears.alaw.len()), (expected, 5 * 160));
+        assert_eq!((ears.reception, ears.place()), (expected, 5 * 160));
+        assert_eq!(ears.sound(4 * 160).duration(), Duration::from_millis(20));
+        assert_eq!(ears.last(), Some(at(100)));
     }
 }

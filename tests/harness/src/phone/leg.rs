@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::description::{Flow, place};
+use super::description::{Flow, place, takes_keys};
 use super::dialog::Dialog;
 use super::ears::Ears;
+use super::keys::Keys;
 use super::message::Message;
 
 /// How far a call has come.
@@ -68,6 +69,10 @@ pub(crate) struct Leg {
     pub(crate) flow: Flow,
     /// Where the other side wants our voice.
     pub(crate) voice: Option<SocketAddr>,
+    /// The payload type by which the other side takes keys along with the voice.
+    pub(crate) events: Option<u8>,
+    /// Keys that are to be pressed along with the voice.
+    pub(crate) keys: Keys,
     /// How much was said, in packets.
     pub(crate) packets: u16,
     /// What was heard, as long as the phone listens.
@@ -99,6 +104,8 @@ impl Leg {
             said: None,
             flow: Flow::Both,
             voice: None,
+            events: None,
+            keys: Keys::default(),
             packets: 0,
             ears: Ears::default(),
             version: 1,
@@ -108,9 +115,12 @@ impl Leg {
         }
     }
 
-    /// Takes over where the other side wants our voice.
+    /// Takes over where the other side wants our voice, and whether it wants keys along with it.
     pub(crate) fn hear_description(&mut self, message: &Message) {
-        self.voice = place(&message.body).or(self.voice);
+        if let Some(place) = place(&message.body) {
+            self.voice = Some(place);
+            self.events = takes_keys(&message.body);
+        }
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -11,7 +11,16 @@ use super::agent::PACKET;
 use super::description::Flow;
 use super::ears::Reception;
 use super::leg::{End, Phase};
-use crate::tone::Sound;
+use crate::tone::{Sound, Tone};
+
+/// A place in what was heard in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard(usize);
+
+impl Heard {
+    /// From the first word on.
+    pub const ALL: Self = Self(0);
+}
 
 /// One call of a phone. It stays the phone's: dropping this ends nothing.
 #[derive(Clone, Debug)]
@@ -223,7 +232,46 @@ impl Line {
     /// # Errors
     /// When the phone has forgotten it.
     pub fn heard(&self) -> Result<Sound> {
-        Ok(Sound::alaw(&self.shared.agent().leg(&self.call_id)?.ears.alaw))
+        self.heard_since(Heard::ALL)
+    }
+
+    /// How much it has heard up to now: what comes from here on is [`Line::heard_since`].
+    ///
+    /// # Errors
+    /// When the phone has forgotten it.
+    pub fn hears_from_here(&self) -> Result<Heard> {
+        Ok(Heard(self.shared.agent().leg(&self.call_id)?.ears.place()))
+    }
+
+    /// What this phone has heard in the call since then.
+    ///
+    /// # Errors
+    /// When the phone has forgotten it.
+    pub fn heard_since(&self, place: Heard) -> Result<Sound> {
+        Ok(self.shared.agent().leg(&self.call_id)?.ears.sound(place.0))
+    }
+
+    /// Waits until it has heard that tone for so long since then, however that time was cut into pieces.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait_hears(&self, tone: Tone, time: Duration, since: Heard) -> Result<()> {
+        let what = format!("{} ms of a tone of {} Hz", time.as_millis(), tone.0);
+        self.shared.until(&what, |agent| {
+            let sound = agent.leg(&self.call_id)?.ears.sound(since.0);
+            Ok((sound.presence(tone) >= time).then_some(()))
+        })
+    }
+
+    /// Waits until nothing has come for so long.
+    ///
+    /// # Errors
+    /// When something always comes.
+    pub fn wait_quiet(&self, time: Duration) -> Result<()> {
+        self.shared.until("an end of the voice", |agent| {
+            let last = agent.leg(&self.call_id)?.ears.last();
+            Ok(last.is_none_or(|at| at.elapsed() >= time).then_some(()))
+        })
     }
 
     /// How whole the voice came that this phone has heard in the call since it listens.
@@ -257,17 +305,27 @@ impl Line {
         })
     }
 
-    /// Presses these keys, one after another.
+    /// Presses these keys, one after another, and returns when the last is released: along with the voice when the phone is
+    /// equipped for that ([`super::Phone::equip`]) and the other side agreed, else by INFO.
     ///
     /// # Errors
-    /// When the other side does not take one.
+    /// When the other side does not take one, or the call ends before.
     pub fn press(&self, keys: &str) -> Result<()> {
         for key in keys.chars() {
-            self.shared.agent().press(&self.call_id, key)?;
-            let code = self.reply(&format!("the answer to the key {key}"))?;
-            ensure!(code == 200, "the key {key} was answered with {code}");
+            if self.shared.agent().press(&self.call_id, key)? {
+                let code = self.reply(&format!("the answer to the key {key}"))?;
+                ensure!(code == 200, "the key {key} was answered with {code}");
+            }
         }
-        Ok(())
+        self.shared.until("the release of a key", |agent| {
+            let leg = agent.leg(&self.call_id)?;
+            ensure!(
+                leg.phase == Phase::Talking || leg.keys.done(),
+                "the call is {:?}, and not all of {keys} is pressed",
+                leg.phase
+            );
+            Ok(leg.keys.done().then_some(()))
+        })
     }
 
     /// Asks the other side to call that number in this call's stead: a blind transfer. How it goes on tells

@@ -10,6 +10,7 @@ mod commit;
 mod contact;
 mod duration;
 mod following;
+mod greeting;
 mod machine;
 mod records;
 mod rig;
@@ -27,10 +28,11 @@ use crate::rig::Rig;
 use crate::table::Table;
 
 const HELP: &str = "\
-bench: what a channel pays for PLANFIX_EVENT, what the delivery does, what following calls costs, how recordings are served
+bench: what a channel pays for PLANFIX_EVENT, what the delivery does, what following calls costs, what OP_GREETING costs, how
+       recordings are served
 
   --version 22|16   which Asterisk (22; the figures of 16 are printed and not written)
-  --only PART       channel, contact, duration, throughput, backlog, commit, memory, messages, rate or records; the
+  --only PART       channel, contact, duration, greeting, throughput, backlog, commit, memory, messages, rate or records; the
                     figures are not written
   --help            this text
 
@@ -38,7 +40,7 @@ Start it with `make bench`, which builds what it needs.
 ";
 
 /// In the order in which they are measured.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "records",
     "rate",
     "messages",
@@ -47,6 +49,7 @@ const PARTS: [&str; 10] = [
     "backlog",
     "throughput",
     "duration",
+    "greeting",
     "contact",
     "channel",
 ];
@@ -100,6 +103,7 @@ fn run(version: Version, only: Option<&str>) -> Result<()> {
                 "memory" => vec![following::memory(version)?],
                 "commit" => vec![commit::measure(&mut rig)?],
                 "contact" => vec![contact::measure(&mut rig)?],
+                "greeting" => vec![greeting::measure(&mut rig)?],
                 "duration" => vec![duration::measure(&mut rig)?],
                 "backlog" => vec![backlog::measure(&mut rig)?],
                 "throughput" => vec![throughput::measure(&mut rig)?],

@@ -264,7 +264,8 @@ impl Drop for Stall {
 /// on soon after the CRM is back.
 fn configuration(sandbox: &Sandbox) -> String {
     format!(
-        "[general]\nmode = dialplan\n\n[planfix]\nurl = {}\ntoken = {}\n\n[calls]\nstale_popup = 1h\n\n[delivery]\nretry_max = 1\n",
+        "[general]\nmode = dialplan\n\n[planfix]\nurl = {}\ntoken = {}\n\n[calls]\nstale_popup = 1h\n\n[delivery]\nretry_max = 1\n\n\
+         [greetings]\noperators = _XXX\n",
         sandbox.url(),
         sandbox.token()
     )

@@ -12,10 +12,18 @@ use crate::feed::Received;
 pub(crate) enum Kind {
     /// The client calls, and this employee answers.
     Answered,
-    /// The client calls, and nobody answers.
+    /// The client calls, nobody answers, and this employee's greeting is played.
     NotAnswered,
     /// This employee clicks on the client's number in the CRM.
     Click,
+}
+
+/// What came of a call.
+pub(crate) enum Played {
+    /// What was said.
+    Talk(Talk),
+    /// Nobody answered, and for so long the client heard the greeting.
+    Greeting(Duration),
 }
 
 /// A request that has to arrive.
@@ -64,10 +72,11 @@ pub(crate) const CALLS: [Call; 4] = [
     Call {
         client: "73433217788",
         contact: "Olga Smirnova",
-        employee: "",
+        employee: "101",
         kind: Kind::NotAnswered,
         talk: 0,
-        story: "73433217788 calls. Nobody looks after her: 102 is busy, 101 rings, and nobody answers.",
+        story: "101 dials *600, says a greeting and keeps it. Then 73433217788 calls. Nobody looks after her:\n                \
+                102 is busy, 101 rings, nobody answers, and she hears the greeting.",
         title: "not answered",
         expected: &[told("101", "INCOMING", ""), told("101", "COMPLETED", "Missed")],
     },
@@ -104,13 +113,18 @@ pub(crate) const CALLS: [Call; 4] = [
 ];
 
 impl Call {
-    /// Lets it happen. What was said, when anybody talked.
-    pub(crate) fn play(&self, tour: &Tour) -> Result<Option<Talk>> {
+    /// Lets it happen.
+    pub(crate) fn play(&self, tour: &Tour) -> Result<Played> {
         let time = Duration::from_millis(self.talk * 1000 + 200);
         match self.kind {
-            Kind::Answered => tour.call_in(self.client, self.employee, time).map(Some),
-            Kind::NotAnswered => tour.call_in_vain(self.client).map(|()| None),
-            Kind::Click => tour.call_by_click(self.employee, self.client, time).map(Some),
+            Kind::Answered => tour.call_in(self.client, self.employee, time).map(Played::Talk),
+            Kind::NotAnswered => {
+                tour.record_greeting(self.employee)?;
+                tour.call_in_vain(self.client).map(Played::Greeting)
+            }
+            Kind::Click => tour
+                .call_by_click(self.employee, self.client, time)
+                .map(Played::Talk),
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A private Asterisk, 22 and then 16, and a stand-in CRM that know nothing of each other but the PBX's key. The CRM
 //! switches the integration on; a client whom it knows is put through to whoever looks after her, and the recording of the
-//! talk is fetched and listened to; one call is not answered; an employee calls by a click; and one call comes while the
-//! CRM is away.
+//! talk is fetched and listened to; one call is not answered, and the caller hears the greeting that an employee has
+//! recorded; an employee calls by a click; and one call comes while the CRM is away.
 //!
 //! Invariants: what is printed as received is what the stand-in CRM has received, not what was sent; the exit status is 0
 //! only when every expected request arrived exactly once and in order, and the recordings hold what the phones said;
@@ -21,9 +21,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::{Asterisk, Talk, Tour, Version, until};
+use harness::{Asterisk, Tour, Version, until};
 
-use crate::calls::{CALLS, Call};
+use crate::calls::{CALLS, Call, Played};
 use crate::feed::Feed;
 use crate::interruption::Interruption;
 use crate::time::Clock;
@@ -143,7 +143,7 @@ fn short_version(asterisk: &Asterisk) -> Result<String> {
 }
 
 /// Plays everything, and returns what was said in each call.
-fn play(tour: &Tour, feed: &mut Feed<'_>, clock: &Clock) -> Result<Vec<Option<Talk>>> {
+fn play(tour: &Tour, feed: &mut Feed<'_>, clock: &Clock) -> Result<Vec<Played>> {
     println!(
         "\nplanfix.conf holds the PBX's key, and neither the CRM's address nor its key: the CRM sends them.\n"
     );

@@ -4,16 +4,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness::{CLIENT_TONE, EMPLOYEE_TONE, Talk, Tour, until};
+use harness::{CLIENT_TONE, EMPLOYEE_TONE, GREETING_TONE, Talk, Tour, until};
 
-use crate::calls::{CALLS, Call, Expected, Kind};
+use crate::calls::{CALLS, Call, Expected, Kind, Played};
 use crate::feed::{Feed, Received};
 
 /// After the last request the module needs a moment to note that it was acknowledged.
 const SETTLING: Duration = Duration::from_secs(10);
 
 /// Prints the verdict and returns whether it is a good one.
-pub(crate) fn judge(tour: &Tour, talks: &[Option<Talk>], feed: &mut Feed<'_>) -> Result<bool> {
+pub(crate) fn judge(tour: &Tour, talks: &[Played], feed: &mut Feed<'_>) -> Result<bool> {
     let mut faults = Vec::new();
     let settled = until("an empty queue", SETTLING, || {
         feed.interrupted()?;
@@ -35,7 +35,19 @@ pub(crate) fn judge(tour: &Tour, talks: &[Option<Talk>], feed: &mut Feed<'_>) ->
             println!("            {wrong}");
             faults.push(format!("{}: {wrong}", call.title));
         }
-        let Some(talk) = talk else { continue };
+        let talk = match talk {
+            Played::Talk(talk) => talk,
+            Played::Greeting(time) => {
+                let heard = format!(
+                    "{} Hz, which {} has recorded, heard for {:.2} s before anybody answered",
+                    GREETING_TONE.0,
+                    call.employee,
+                    time.as_secs_f64()
+                );
+                mark(true, &format!("{:<13} {heard}", "its greeting"));
+                continue;
+            }
+        };
         match hear(tour, call, talk, received) {
             Ok(heard) => mark(true, &format!("{:<13} {heard}", "its recording")),
             Err(error) => {
@@ -121,7 +133,10 @@ pub(crate) fn judge(tour: &Tour, talks: &[Option<Talk>], feed: &mut Feed<'_>) ->
     }
 
     let events: usize = CALLS.iter().map(|call| call.expected.len()).sum();
-    let recordings = talks.iter().flatten().count();
+    let recordings = talks
+        .iter()
+        .filter(|played| matches!(played, Played::Talk(_)))
+        .count();
     if faults.is_empty() {
         println!(
             "\nPASS: all {events} expected events arrived, each exactly once and in order, and {recordings} recordings \

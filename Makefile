@@ -16,7 +16,7 @@ SOURCES := $(shell find src include -type f) Cargo.toml Cargo.lock build.rs wrap
 # Sets what the machine lacks and cannot have installed: see tools/prepare.
 prepare = prepared=$$(tools/prepare $(1)); eval "$$prepared"
 
-.PHONY: all modules check test test-pure test-loader test-live bench load demo install samples uninstall clean help
+.PHONY: all modules check test test-pure test-loader test-live fuzz bench load demo install samples uninstall clean help
 
 all: ## Build target/release/res_planfix.so for the Asterisk of this machine (or ASTERISK_INCLUDE_DIR)
 	@$(call prepare,build)
@@ -40,6 +40,7 @@ check: ## Format, lints, licences, house rules
 	@$(call prepare,build)
 	export ASTERISK_INCLUDE_DIR=$$(tools/asterisk include 22)
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --lib -- -D warnings
 	$(CARGO) test --locked --no-default-features --test licences --test house
@@ -62,6 +63,10 @@ test-live: modules ## Real calls through a real Asterisk 22 and 16
 	@$(call prepare,test)
 	$(CARGO) build --release --locked -p planfix-sandbox
 	$(CARGO) test --locked --release -p harness
+
+fuzz: ## Fuzz what reads and follows: RUNS=1000000 or SECONDS=60 for each target, TARGET=one of fuzz/fuzz_targets
+	@$(call prepare,fuzz)
+	CARGO=$(CARGO) RUNS=$(RUNS) SECONDS_EACH=$(SECONDS) tools/fuzz $(TARGET)
 
 demo: modules ## Real calls, a stand-in CRM, an outage; KEEP=1 leaves it running
 	@$(call prepare,demo)

@@ -591,8 +591,9 @@ pub(super) fn url(value: &str) -> Result<String, String> {
     let example = "expected something like https://ACCOUNT.planfix.ru/tel/api";
     // The key pasted into the wrong line, or a password in the address, must not reach the log.
     let looks_secret = value.contains('@') || (value.len() >= 16 && !value.contains(['.', '/', ':']));
-    // What `setup` brings can hold anything, and a log's line must stay one.
-    let shown = if looks_secret || value.contains(char::is_control) {
+    // What `setup` brings can hold anything, and http::Uri takes anything behind a '#'; a log's line must stay one.
+    let broken = value.contains(|c: char| c.is_control() || c.is_whitespace());
+    let shown = if looks_secret || broken {
         "the value".to_owned()
     } else {
         format!("'{value}'")
@@ -601,7 +602,8 @@ pub(super) fn url(value: &str) -> Result<String, String> {
         .parse()
         .map_err(|_| format!("{shown} is not an address: {example}"))?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    if host.is_empty()
+    if broken
+        || host.is_empty()
         || uri
             .authority()
             .is_some_and(|authority| authority.as_str().contains('@'))
@@ -710,7 +712,12 @@ mod tests {
 
     #[test]
     fn an_address_with_a_line_end_makes_no_second_line_in_the_log() {
-        for address in ["https://a\r\nb/", "a\nb", "http://a.example.com/\u{7f}"] {
+        for address in [
+            "https://a\r\nb/",
+            "a\nb",
+            "http://a.example.com/\u{7f}",
+            "https://acme.planfix.ru/#\r\nb",
+        ] {
             let fault = super::url(address).unwrap_err();
             assert!(!fault.contains(char::is_control), "{fault:?}");
         }

@@ -127,6 +127,8 @@ pub fn fields(rows: &[(&str, String)]) -> Vec<String> {
 /// Breaks at blanks so that no line is longer than `room`; a longer word is broken.
 #[must_use]
 pub fn wrap(text: &str, room: usize) -> Vec<String> {
+    // Without room for a letter there would be no end.
+    let room = room.max(1);
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let mut word: Vec<char> = word.chars().collect();
@@ -215,5 +217,6 @@ mod tests {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
         assert_eq!(wrap("", 4), [""]);
+        assert_eq!(wrap("ab c", 0), ["a", "b", "c"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Calls begin: with a client who calls, or in the middle, when the module is loaded while they run.
 //!
-//! Invariant: a callid is given once in the life of a group of joined channels.
+//! Invariant: a callid is given once: in the life of a group of joined channels, and in that of the channel whose name it is.
 
 use std::sync::Arc;
 
@@ -89,16 +89,32 @@ impl Tracker {
         let resumed = |id: &Id| self.resumed.iter().any(|card| *card.callid == **id);
         // The CRM's key must not come twice. A linkedid outlives the first call where an employee's channel goes on, and is handed
         // on in a conference; so it serves for the call of the channel that it was made for, and for one that the CRM knows by it.
-        let is_used = self
-            .world
-            .group(&group)
-            .is_some_and(|known| known.callids.contains(&group));
-        let is_own = !is_used
+        let is_used = |callid: &Id| {
+            let known = self.world.group(&group);
+            // A channel that has gone to another group has taken its name along.
+            known.is_some_and(|known| known.callids.contains(callid))
+                || self.world.line(callid).is_some_and(|line| line.named)
+        };
+        let is_own = !is_used(&group)
             && match direction {
                 Direction::In => resumed(&group) && !resumed(id),
-                Direction::Out => resumed(&group) || self.world.line(&group).is_some(),
+                Direction::Out => {
+                    let named_by = self.world.line(&group);
+                    resumed(&group) || named_by.is_some_and(|line| line.group == group)
+                }
             };
-        let callid = Arc::clone(if is_own { &group } else { id });
+        let mut callid = Arc::clone(if is_own { &group } else { id });
+        // A number that the dialplan lets out for nobody has no client's channel, so of two employees in one group the one whose channel
+        // named it can find its name given away.
+        for count in 2.. {
+            if !is_used(&callid) {
+                break;
+            }
+            callid = format!("{id}-{count}").into();
+        }
+        if let Some(line) = self.world.line_mut(&callid) {
+            line.named = true;
+        }
         push(&mut self.world.group_mut(&group).callids, Arc::clone(&callid));
         Call {
             callid,

@@ -3,6 +3,7 @@
 //! Invariant: an outside channel that is called is either the client of one outbound call or stands for somebody in another
 //! call, never both.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Tracker;
@@ -137,15 +138,16 @@ impl Tracker {
         let Some(line) = self.world.line_mut(root) else {
             return;
         };
-        let before = line
-            .root_of
-            .replace(key)
-            .and_then(|before| self.calls.get_mut(&before));
-        if let Some(before) = before {
+        let before = line.root_of.replace(key).filter(|before| *before != key);
+        if let Some(before) = before.and_then(|before| self.calls.get_mut(&before)) {
             before.root = None;
         }
         if let Some(call) = self.calls.get_mut(&key) {
             call.root = Some(Arc::clone(root));
+        }
+        // Where nobody was called at that moment it is over now, and no channel's end will say so.
+        if let Some(before) = before.filter(|_| self.following) {
+            self.settle_calls(&BTreeSet::from([before]));
         }
     }
 

@@ -91,6 +91,8 @@ pub struct Line {
     pub was_up: bool,
     /// It ran Dial(), ever.
     pub ran_dial: bool,
+    /// Its unique id is the callid of a call, or was.
+    pub named: bool,
     /// Told of since records were lost.
     pub seen: bool,
     /// The call whose client it is.
@@ -300,6 +302,7 @@ impl World {
             was_bridged: false,
             was_up: false,
             ran_dial: false,
+            named: false,
             seen: true,
             client_of: None,
             root_of: None,

@@ -73,7 +73,8 @@ pub fn candidates(root: &Path, said: &str, day: &str) -> Result<Vec<PathBuf>, &'
     if said.contains(char::is_control) {
         return Err("the name holds a control character");
     }
-    if said.split('/').any(|part| part == "..") || said.ends_with('/') {
+    // Of `..wav` Path::with_extension makes `..`: such names, which are hidden ones besides, are none.
+    if said.split('/').any(|part| part.starts_with("..")) || said.ends_with('/') {
         return Err("the name leads elsewhere, or is a folder's");
     }
     let mut places = Vec::new();
@@ -234,6 +235,7 @@ mod tests {
             "  ",
             "../a.wav",
             "/monitor/../etc/passwd",
+            "..wav49",
             "/monitor/",
             "a\nb.wav",
             &"a/".repeat(3_000),

@@ -266,6 +266,11 @@ impl World {
             let id = Arc::clone(id);
             let moved = *line.group != *told.linkedid && !told.linkedid.is_empty();
             if let Some(line) = self.lines.get_mut(&*id) {
+                // A masquerade exchanges names (main/channel.c, `channel_do_masquerade`).
+                if line.party == Party::Local && line.channel.name != told.name {
+                    forget_local(&mut self.locals, &line.channel.name, &id);
+                    self.locals.insert(told.name.clone(), Arc::clone(&id));
+                }
                 line.take(told);
             }
             if moved {
@@ -360,7 +365,7 @@ impl World {
         self.unlink(id);
         let line = self.lines.remove(id)?;
         if line.party == Party::Local {
-            self.locals.remove(&line.channel.name);
+            forget_local(&mut self.locals, &line.channel.name, id);
         }
         let group = self.groups.get_mut(&line.group)?;
         group.lines.retain(|line| line != id);
@@ -548,6 +553,13 @@ impl World {
     pub fn unseen(&self) -> Vec<Id> {
         let lines = self.lines.iter().filter(|(_, line)| !line.seen);
         lines.map(|(id, _)| Arc::clone(id)).collect()
+    }
+}
+
+/// Takes the half's name out, unless it is another's meanwhile.
+fn forget_local(locals: &mut BTreeMap<Text, Id>, name: &Text, id: &Id) {
+    if locals.get(name) == Some(id) {
+        locals.remove(name);
     }
 }
 

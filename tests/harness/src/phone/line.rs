@@ -187,6 +187,16 @@ impl Line {
         self.shared.agent().answer(&self.call_id)
     }
 
+    /// Answers at the same moment as another phone: neither hears of the other's answer before it has given its own.
+    ///
+    /// # Errors
+    /// When one of the calls is too far for that.
+    pub fn answer_with(&self, other: &Self) -> Result<()> {
+        let (mut mine, mut others) = (self.shared.agent(), other.shared.agent());
+        mine.answer(&self.call_id)?;
+        others.answer(&other.call_id)
+    }
+
     /// Refuses with that code.
     ///
     /// # Errors

@@ -79,8 +79,7 @@ fn group_answered_by_two_at_once(office: &Office) -> Result<Vec<Told>> {
     let client = office.client_calls("201")?;
     let [first, second, third] = GROUP.map(|number| office.phone(number).expect_call());
     let (first, second) = (first?, second?);
-    first.answer()?;
-    second.answer()?;
+    first.answer_with(&second)?;
     third?.wait_cancelled()?;
     client.talk(TALK)?;
     // Asterisk hangs up on whoever came too late.

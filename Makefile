@@ -16,7 +16,7 @@ SOURCES := $(shell find src include -type f) Cargo.toml Cargo.lock build.rs wrap
 # Sets what the machine lacks and cannot have installed: see tools/prepare.
 prepare = prepared=$$(tools/prepare $(1)); eval "$$prepared"
 
-.PHONY: all modules check test test-pure test-loader test-live fuzz bench load demo install samples uninstall clean help
+.PHONY: all modules check test test-pure test-loader test-live fuzz bench load chaos demo install samples uninstall clean help
 
 all: ## Build target/release/res_planfix.so for the Asterisk of this machine (or ASTERISK_INCLUDE_DIR)
 	@$(call prepare,build)
@@ -82,6 +82,12 @@ load: modules ## Ten thousand calls at fifty a second on 22 and 16: every card t
 	@$(call prepare,demo)
 	$(CARGO) build --release --locked -p planfix-sandbox -p harness
 	exec target/release/load
+
+chaos: modules ## Calls while everything around the module fails; MINUTES=1 SEED= VERSION=22|16, or CYCLES=1000 of load and unload
+	@$(call prepare,demo)
+	$(CARGO) build --release --locked -p planfix-sandbox -p harness
+	exec target/release/chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(VERSION),--version $(VERSION)) $(if $(CYCLES),--cycles $(CYCLES))
 
 install: ## Install the module and its documentation where this machine's asterisk.conf says (DESTDIR, ASTERISK_CONF)
 	@tools/install module

@@ -86,6 +86,21 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// Puts this popup before its card's end, where that waits already; says whether it does. An end that goes alone would close
+    /// what was never shown.
+    pub fn joins_its_end<'w>(&self, waiting: impl IntoIterator<Item = &'w mut Vec<Self>>) -> bool {
+        let closes = |draft: &Self| {
+            draft.kind == Kind::Completed && draft.ext == self.ext && draft.callid == self.callid
+        };
+        for drafts in waiting {
+            if let Some(place) = drafts.iter().position(closes) {
+                drafts.insert(place, self.clone());
+                return true;
+            }
+        }
+        false
+    }
+
     /// The form's fields, in order; what is not UTF-8 in them is U+FFFD.
     pub fn fields(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         form_urlencoded::parse(self.body.as_bytes())
@@ -172,7 +187,43 @@ impl Form {
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, Kind};
+    use super::{Draft, Form, Kind};
+
+    #[test]
+    fn a_popup_that_found_no_room_goes_before_the_end_of_its_card() {
+        let draft = |kind, callid: &str, ext: &str| Draft {
+            callid: callid.to_owned(),
+            kind,
+            ext: ext.to_owned(),
+            body: String::new(),
+        };
+        let mut waiting = vec![
+            vec![draft(Kind::Incoming, "1.1", "102")],
+            vec![draft(Kind::Completed, "2.1", "101")],
+            vec![
+                draft(Kind::Completed, "1.1", "102"),
+                draft(Kind::Completed, "1.1", "101"),
+            ],
+        ];
+        for kind in [Kind::Incoming, Kind::Accepted] {
+            assert!(draft(kind, "1.1", "101").joins_its_end(&mut waiting));
+        }
+        assert!(!draft(Kind::Incoming, "1.1", "103").joins_its_end(&mut waiting));
+        let last: Vec<(Kind, &str)> = waiting[2]
+            .iter()
+            .map(|draft| (draft.kind, draft.ext.as_str()))
+            .collect();
+        assert_eq!(
+            last,
+            [
+                (Kind::Completed, "102"),
+                (Kind::Incoming, "101"),
+                (Kind::Accepted, "101"),
+                (Kind::Completed, "101"),
+            ]
+        );
+        assert_eq!((waiting[0].len(), waiting[1].len()), (1, 1));
+    }
 
     #[test]
     fn encodes_every_byte_exactly() {

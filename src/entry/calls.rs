@@ -558,8 +558,17 @@ impl Follower {
             };
             let popups = drafts.iter().all(|draft| draft.kind.is_popup());
             if popups && matches!(refusal, Refusal::Full) {
-                // A card that cannot be shown is owed: its end brings it along.
-                self.shared.tracker().refused(&drafts);
+                // A card that cannot be shown is owed: its end brings it along. One end was drawn up already, before the tracker
+                // could know of it, when the card was opened and closed within one portion.
+                let owed = |draft: &Draft| {
+                    let waiting = self.waiting.iter_mut().filter_map(|waiting| match waiting {
+                        Waiting::Told(drafts) => Some(drafts),
+                        Waiting::Recording(_) => None,
+                    });
+                    !draft.joins_its_end(waiting)
+                };
+                let owed: Vec<Draft> = drafts.into_iter().filter(owed).collect();
+                self.shared.tracker().refused(&owed);
                 continue;
             }
             self.waiting.push_front(Waiting::Told(drafts));

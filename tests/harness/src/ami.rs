@@ -96,7 +96,11 @@ pub struct Ami {
 }
 
 impl Ami {
-    pub(crate) fn connect(address: SocketAddr) -> Result<Self> {
+    /// A session at that address: see [`crate::Asterisk::ami_address`].
+    ///
+    /// # Errors
+    /// When nobody answers there, or refuses.
+    pub fn connect(address: SocketAddr) -> Result<Self> {
         let stream =
             TcpStream::connect(address).with_context(|| format!("no manager interface on {address}"))?;
         stream.set_nodelay(true)?;

@@ -46,6 +46,6 @@ pub use tour::{
     CLIENT as CLIENT_TONE, COMPANY, DIALPLAN, EMPLOYEE as EMPLOYEE_TONE, GREETING as GREETING_TONE,
     Recording, Talk, Tour,
 };
-pub use traffic::{Report, Traffic};
+pub use traffic::{Going, Report, Traffic, Went};
 pub use version::Version;
 pub use workspace::{module_path, target_binary, workspace_root};

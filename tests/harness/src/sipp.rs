@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::port::{PHONES, TRUNK, free_media_ports, free_udp_port, udp_is_bound};
@@ -316,6 +317,31 @@ impl SippRun {
         })
     }
 
+    /// Makes no further call; those that go on go on. [`SippRun::wait`] then waits for their ends.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn begin_no_more(&mut self) -> Result<()> {
+        // sipp(1), "Exiting SIPp": this signal is the key q.
+        self.process.signal(Signal::USR1)
+    }
+
+    /// A count of the statistics as it stands, such as `CurrentCall`; it is written down once a second. Nothing before the
+    /// first time.
+    #[must_use]
+    pub fn count(&self, column: &str) -> u64 {
+        let text = read_lossy(&self.folder.path().join("stat.csv"));
+        // A row that is still being written is left alone.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        count(&last_row(whole), column)
+    }
+
+    /// What went otherwise than the scenario says, up to now.
+    #[must_use]
+    pub fn errors(&self) -> String {
+        read_lossy(&self.folder.path().join("errors"))
+    }
+
     fn screen(&self) -> String {
         let screen = read_lossy(&self.folder.path().join("screen"));
         format!(
@@ -343,10 +369,7 @@ impl Outcome {
     /// A count of the statistics, 0 where there is none of that name.
     #[must_use]
     pub fn count(&self, column: &str) -> u64 {
-        self.stats
-            .get(column)
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(0)
+        count(&self.stats, column)
     }
 
     /// Calls that went as the scenario says.
@@ -395,6 +418,10 @@ fn read_lossy(path: &Path) -> String {
     fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default()
+}
+
+fn count(row: &BTreeMap<String, String>, column: &str) -> u64 {
+    row.get(column).and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 fn last_row(csv: &str) -> BTreeMap<String, String> {

@@ -18,7 +18,8 @@ use serde_json::Value;
 
 use crate::port::{PHONES, TRUNK};
 use crate::{
-    Ami, Message, Outcome, Sipp, SippRun, Stage, Version, field, flat, free_udp_port, is_taken_in, until,
+    Ami, Asterisk, Builder, Message, Outcome, Sipp, SippRun, Stage, Version, field, flat, free_udp_port,
+    is_taken_in, until,
 };
 
 /// 100 to 129, all behind one address.
@@ -80,28 +81,68 @@ impl Traffic {
     /// # Panics
     /// When the module is not built.
     pub fn stage(version: Version) -> Result<Stage> {
+        Stage::plan(version)
+            .auto()
+            .crm("--log-flush=100")
+            .asterisk(|builder| Self::equip(builder, ""))
+            .start()
+    }
+
+    /// Describes an Asterisk as the calls need it. `more` is what its dialplan has besides.
+    pub fn equip(builder: Builder, more: &str) -> Builder {
         let phones = free_udp_port();
         let first = 10_000 + 2 * fastrand::u16(0..6_000);
         let rtp = format!(
             "[general]\nrtpstart = {first}\nrtpend = {}\nicesupport = no\nstrictrtp = no\n",
             first + 10_000
         );
-        Stage::plan(version)
-            .auto()
-            .crm("--log-flush=100")
-            .asterisk(|builder| {
-                NUMBERS
-                    .fold(builder, |builder, number| {
-                        builder.phone_at(&number.to_string(), phones)
-                    })
-                    .load("app_queue.so")
-                    .extensions(include_str!("../traffic/extensions.conf"))
-                    .file("queues.conf", include_str!("../traffic/queues.conf"))
-                    .file("rtp.conf", &rtp)
-                    .verbose(0)
-                    .debug(0)
+        NUMBERS
+            .fold(builder, |builder, number| {
+                builder.phone_at(&number.to_string(), phones)
             })
-            .start()
+            .load("app_queue.so")
+            .extensions(&format!("{}\n{more}", include_str!("../traffic/extensions.conf")))
+            .file("queues.conf", include_str!("../traffic/queues.conf"))
+            .file("rtp.conf", &rtp)
+            .verbose(0)
+            .debug(0)
+    }
+
+    /// Lets calls begin until somebody ends them, or `calls` of them were made.
+    ///
+    /// # Errors
+    /// When sipp does not start.
+    pub fn begin(&self, asterisk: &Asterisk) -> Result<Going> {
+        let mut rng = Rng::with_seed(self.seed);
+        let (inbound, outbound) = self.plan(&mut rng);
+        let called = vec![
+            called("From").at(asterisk.phone("100")).start()?,
+            called("To").at(asterisk.trunk()).start()?,
+        ];
+        let mut callers = vec![self.calling(asterisk, TRUNK, &inbound, self.share(&inbound))?];
+        if !outbound.is_empty() {
+            callers.push(self.calling(asterisk, PHONES, &outbound, self.share(&outbound))?);
+        }
+        Ok(Going { called, callers })
+    }
+
+    /// Transfers and cuts about one call in ten until `over`, but none with a channel that is `spared`.
+    ///
+    /// # Errors
+    /// When the manager interface is gone.
+    pub fn disturb(&self, ami: Ami, over: &AtomicBool, spared: impl Fn(&Message) -> bool) -> Result<()> {
+        let rng = Rng::with_seed(self.seed ^ 1);
+        Meanwhile::default().go_on(ami, rng, self.rate, over, spared)
+    }
+
+    fn plan(&self, rng: &mut Rng) -> (Vec<Planned>, Vec<Planned>) {
+        let outbound = self.calls / 5;
+        let inbound = (0..self.calls - outbound).map(|n| client(rng, n)).collect();
+        (inbound, (0..outbound).map(|n| employee(rng, n)).collect())
+    }
+
+    fn share(&self, calls: &[Planned]) -> f64 {
+        self.rate * calls.len() as f64 / f64::from(self.calls)
     }
 
     /// Lets it go on, from the first call to the last request.
@@ -110,25 +151,22 @@ impl Traffic {
     /// When sipp does not play, a channel stays, or the module does not come to rest.
     pub fn play(&self, stage: &Stage) -> Result<Report> {
         let mut rng = Rng::with_seed(self.seed);
-        let outbound = self.calls / 5;
-        let inbound: Vec<Planned> = (0..self.calls - outbound).map(|n| client(&mut rng, n)).collect();
-        let outbound: Vec<Planned> = (0..outbound).map(|n| employee(&mut rng, n)).collect();
+        let (inbound, outbound) = self.plan(&mut rng);
         let before = stage.crm.log()?.len();
         let begin = Instant::now();
 
         let asterisk = &stage.asterisk;
         let _phones = called("From").at(asterisk.phone("100")).start()?;
         let _switch = called("To").at(asterisk.trunk()).start()?;
-        let share = |calls: &[Planned]| self.rate * calls.len() as f64 / f64::from(self.calls);
-        let clients = self.calling(stage, TRUNK, &inbound, share(&inbound))?;
+        let clients = self.calling(asterisk, TRUNK, &inbound, self.share(&inbound))?;
         let employees = match outbound.len() {
             0 => None,
-            _ => Some(self.calling(stage, PHONES, &outbound, share(&outbound))?),
+            _ => Some(self.calling(asterisk, PHONES, &outbound, self.share(&outbound))?),
         };
         let over = AtomicBool::new(false);
         let mut meanwhile = Meanwhile::default();
         let outcomes = thread::scope(|scope| {
-            let somebody = scope.spawn(|| meanwhile.go_on(asterisk.ami()?, rng, self.rate, &over));
+            let somebody = scope.spawn(|| meanwhile.go_on(asterisk.ami()?, rng, self.rate, &over, |_| false));
             let outcomes = std::iter::once(clients)
                 .chain(employees)
                 .map(SippRun::wait)
@@ -166,7 +204,13 @@ impl Traffic {
         })
     }
 
-    fn calling(&self, stage: &Stage, address: Ipv4Addr, calls: &[Planned], rate: f64) -> Result<SippRun> {
+    fn calling(
+        &self,
+        asterisk: &Asterisk,
+        address: Ipv4Addr,
+        calls: &[Planned],
+        rate: f64,
+    ) -> Result<SippRun> {
         let mut lines = String::new();
         for call in calls {
             let _ = writeln!(
@@ -178,13 +222,68 @@ impl Traffic {
         let count = u32::try_from(calls.len())?;
         Sipp::xml(include_str!("../traffic/caller.xml"))
             .at(SocketAddr::from((address, 0)))
-            .to(stage.asterisk.sip())
+            .to(asterisk.sip())
             .lines(&lines)
             .calls(count)
             .at_once(AT_ONCE)
             .rate(rate)
             .bound(Duration::from_secs_f64(f64::from(count) / rate) + LAST)
             .start()
+    }
+}
+
+/// Calls that go on. Dropping this ends who calls and who is called, in the middle of a word.
+#[derive(Debug)]
+pub struct Going {
+    called: Vec<SippRun>,
+    callers: Vec<SippRun>,
+}
+
+/// How calls went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Went {
+    /// Begun.
+    pub begun: u64,
+    /// Over, and as SIP has it.
+    pub well: u64,
+    /// Over, and otherwise.
+    pub failed: u64,
+    /// What sipp says of those.
+    pub errors: String,
+}
+
+impl Going {
+    /// How calls went up to about a second ago.
+    #[must_use]
+    pub fn went(&self) -> Went {
+        let mut went = Went::default();
+        for run in &self.callers {
+            went.begun += run.count("TotalCallCreated");
+            went.well += run.count("SuccessfulCall(C)");
+            went.failed += run.count("FailedCall(C)");
+            went.errors += &run.errors();
+        }
+        went
+    }
+
+    /// Begins no more calls and waits for the ends of the others.
+    ///
+    /// # Errors
+    /// When one does not end.
+    pub fn end(mut self) -> Result<Went> {
+        let mut went = Went::default();
+        for run in &mut self.callers {
+            run.begin_no_more()?;
+        }
+        for run in self.callers {
+            let outcome = run.wait()?;
+            went.begun += outcome.count("TotalCallCreated");
+            went.well += outcome.successful();
+            went.failed += outcome.failed();
+            went.errors += &outcome.errors;
+        }
+        drop(self.called);
+        Ok(went)
     }
 }
 
@@ -257,7 +356,14 @@ struct Meanwhile {
 }
 
 impl Meanwhile {
-    fn go_on(&mut self, mut ami: Ami, mut rng: Rng, rate: f64, over: &AtomicBool) -> Result<()> {
+    fn go_on(
+        &mut self,
+        mut ami: Ami,
+        mut rng: Rng,
+        rate: f64,
+        over: &AtomicBool,
+        spared: impl Fn(&Message) -> bool,
+    ) -> Result<()> {
         ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
         // About one call in ten.
         let each = (rate / 10.0 * LOOK.as_secs_f64()).ceil() as usize;
@@ -266,7 +372,9 @@ impl Meanwhile {
             self.look_at_queues(&queues);
             let mut channels = ami.action(&[("Action", "CoreShowChannels")])?.events;
             rng.shuffle(&mut channels);
-            let busy = channels.iter().filter(|channel| is_in_call(channel));
+            let busy = channels
+                .iter()
+                .filter(|channel| is_in_call(channel) && !spared(channel));
             for channel in busy.take(each) {
                 self.disturb(&mut ami, &mut rng, channel)?;
             }

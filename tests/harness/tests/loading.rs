@@ -75,34 +75,32 @@ fn threads(asterisk: &Asterisk) -> Result<Vec<(String, i32)>> {
 fn its_threads_stand_behind_those_of_calls(version: Version) -> Result<()> {
     let plan = Stage::plan(version).auto();
     plan.play(|stage| {
-        let (ours, others): (Vec<_>, Vec<_>) = threads(&stage.asterisk)?
-            .into_iter()
-            .partition(|(name, _)| name.starts_with("planfix/"));
-        for name in [
-            "planfix/calls",
-            "planfix/spool",
-            "planfix/names",
-            "planfix/worker",
-        ] {
-            ensure!(
-                ours.iter().any(|(ours, _)| ours == name),
-                "there is no {name}: {ours:?}"
-            );
-        }
-        let first = others.iter().map(|(_, nice)| *nice).max().context("no threads")?;
-        ensure!(
-            ours.iter().all(|(name, nice)| {
+        // A thread that has just begun has another's name and place for a moment.
+        until(
+            "threads of the module in their places",
+            Duration::from_secs(20),
+            || {
+                let (ours, others): (Vec<_>, Vec<_>) = threads(&stage.asterisk)?
+                    .into_iter()
+                    .partition(|(name, _)| name.starts_with("planfix/"));
+                let first = others.iter().map(|(_, nice)| *nice).max().context("no threads")?;
                 // A worker has to do with the CRM alone, and comes last of all.
-                *nice
-                    == if name == "planfix/worker" {
-                        (first + 19).min(19)
-                    } else {
-                        first + 5
-                    }
-            }),
-            "beside {first}: {ours:?}"
-        );
-        Ok(())
+                let place = |name: &str| match name {
+                    "planfix/worker" => (first + 19).min(19),
+                    _ => first + 5,
+                };
+                let are_there = [
+                    "planfix/calls",
+                    "planfix/spool",
+                    "planfix/names",
+                    "planfix/worker",
+                ]
+                .iter()
+                .all(|name| ours.iter().any(|(ours, _)| ours == name));
+                let in_place = ours.iter().all(|(name, nice)| *nice == place(name));
+                Ok((are_there && in_place).then_some(()))
+            },
+        )
     })
 }
 

@@ -1,0 +1,371 @@
+//! An Asterisk with the module, a CRM and everything that can go wrong with them.
+//!
+//! Invariants: each fault can be undone; what is set up here is gone when this is dropped; the module is loaded and follows its
+//! own planfix.conf whenever no fault says otherwise.
+
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use harness::{Ami, Stage, Traffic, Version, flat, until};
+use serde_json::json;
+
+use crate::desk::Desk;
+use crate::disk::Disk;
+use crate::fault::{Fault, Names};
+use crate::journal;
+use crate::script::Script;
+use crate::shim::{HOST, Shim};
+use crate::verdict::Excuses;
+use crate::witness;
+
+/// Long for a loaded machine.
+const BOUND: Duration = Duration::from_secs(60);
+/// What was accepted in so short a time before a kill may not have reached the spool. The figure that the module promises is
+/// 10 ms, and tests/kill.rs holds it to that on a machine that has nothing else to do.
+pub(crate) const MARGIN: Duration = Duration::from_millis(300);
+/// And what has happened in so short a time before the module's end may not have been followed yet: its threads stand behind
+/// Asterisk's for the processor.
+pub(crate) const BEHIND: Duration = Duration::from_secs(1);
+/// Requests that may be under way when answers begin to go wrong.
+const UNDER_WAY: usize = 32;
+/// `ENOSPC` and `EROFS`.
+const NO_ROOM: i32 = 28;
+const READ_ONLY: i32 = 30;
+
+/// Other settings that are right, each in place of one of the module's own.
+const GOOD: [(&str, &str); 5] = [
+    ("workers = 4", "workers = 1"),
+    ("workers = 4", "workers = 12"),
+    ("retry_max = 2", "retry_max = 1"),
+    ("response_timeout = 4", "response_timeout = 6"),
+    ("set_name = yes", "set_name = no"),
+];
+/// Settings that are wrong.
+const BAD: [(&str, &str); 5] = [
+    ("workers = 4", "workers = many"),
+    ("retry_max = 2", "retry_most = 2"),
+    ("[delivery]", "[delivery"),
+    ("mode = auto", "mode = sometimes"),
+    ("url = https", "url = ftp"),
+];
+
+/// See the module.
+pub(crate) struct Rig {
+    // Before the stage, whose folder it is mounted in.
+    disk: Option<Disk>,
+    /// Asterisk and the CRM.
+    pub(crate) stage: Stage,
+    shim: Shim,
+    script: Script,
+    settings: String,
+    /// Where in the witness's log the module was there.
+    pub(crate) lives: Vec<Range<usize>>,
+    /// What may have been repeated, and why.
+    pub(crate) excuses: Excuses,
+    trouble: usize,
+    turn: usize,
+}
+
+impl Rig {
+    /// Sets everything up and starts it. `own_disks`: file systems can be mounted.
+    pub(crate) fn set_up(version: Version, own_disks: bool, more: &[(&str, &str)]) -> Result<Self> {
+        let shim = Shim::build()?;
+        let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| shim.file(name));
+        let pair = rcgen::KeyPair::generate()?;
+        let own = rcgen::CertificateParams::new(vec![HOST.to_owned(), "127.0.0.1".to_owned()])?
+            .self_signed(&pair)?;
+        fs::write(&certificate, own.pem())?;
+        fs::write(&key, pair.serialize_pem())?;
+        let script = Script::write(&shim.file("encoder"))?;
+        let mut plan = Stage::plan(version)
+            .auto()
+            .crm("--log-flush=100")
+            .crm(&format!("--tls-cert={}", certificate.display()))
+            .crm(&format!("--tls-key={}", key.display()))
+            .crm("--contact=79160000000=Иван Петров:211")
+            // Cards are never too old here, so that each that is owed has to come.
+            .calls("stale_popup = 86400")
+            .delivery(
+                "workers = 4\nretry_max = 2\nresponse_timeout = 4\nconnect_timeout = 4\nmax_spool = 48M",
+            )
+            .section("contact", "set_name = yes")
+            .section(
+                "recordings",
+                &format!(
+                    "link = https://pbx.example.com/planfix/records\nencoder = {}",
+                    script.path().display()
+                ),
+            )
+            .asterisk(|builder| {
+                let builder = Traffic::equip(builder, include_str!("extensions.conf"));
+                witness::logged(version, Desk::plug(shim.preload(builder)))
+                    // How malloc spreads over an arena for each thread would be most of what is measured otherwise.
+                    .env("MALLOC_ARENA_MAX", "2")
+            });
+        for (name, value) in more {
+            plan = plan.asterisk(|builder| builder.env(name, value));
+        }
+        let stage = plan.prepare()?;
+        let named = stage.crm.url().replace("127.0.0.1", HOST);
+        let settings = stage.settings().replace(stage.crm.url(), &named).replace(
+            "[planfix]\n",
+            &format!("[planfix]\ntls_ca_file = {}\n", certificate.display()),
+        );
+        stage.asterisk.configure("planfix.conf", &settings)?;
+        let api = format!("http://{}/planfix/api", stage.asterisk.http());
+        stage.crm.post("/_sandbox/ping", &json!({ "pbx_url": api }))?;
+        let disk = own_disks
+            .then(|| Disk::mount(&stage.asterisk.spool().join("planfix")))
+            .transpose()?;
+        Ok(Self {
+            disk,
+            stage,
+            shim,
+            script,
+            settings,
+            lives: Vec::new(),
+            excuses: Excuses::default(),
+            trouble: 0,
+            turn: 0,
+        })
+    }
+
+    /// Starts Asterisk, for the first time or again. From here on calls are followed.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        self.stage.asterisk.start()?;
+        self.stage.at_work()?;
+        self.follows();
+        Ok(())
+    }
+
+    /// Asterisk dies. Whatever it had told is in the CRM's log then.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.stage.asterisk.kill9();
+        self.forgets()
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        witness::log_of(&self.stage.asterisk)
+    }
+
+    /// The module follows calls from now on.
+    fn follows(&mut self) {
+        let from = witness::length(&self.log());
+        self.lives.push(from..usize::MAX);
+    }
+
+    /// The module's life ends soon: calls that end from now on may not be told any more by it.
+    pub(crate) fn follows_no_more(&mut self) {
+        let until = witness::length(&self.log());
+        if let Some(life) = self.lives.last_mut() {
+            life.end = life.end.min(until);
+        }
+    }
+
+    /// Notes how long the CRM's log is when all that the module has said is in it.
+    fn forgets(&mut self) -> Result<()> {
+        let path = self.stage.crm.log_path();
+        let mut last = (0, 0);
+        // The sandbox writes its log ten times a second.
+        until("the CRM to have written down everything", BOUND, || {
+            let bytes = fs::metadata(&path)?.len();
+            last = if last.0 == bytes {
+                (bytes, last.1 + 1)
+            } else {
+                (bytes, 0)
+            };
+            Ok((last.1 >= 20).then_some(()))
+        })?;
+        self.excuses.restarts.push(journal::length(&path));
+        Ok(())
+    }
+
+    /// Load, reload or unload: the console's commands for this are closed to AMI. An unload that meets a channel in one of the
+    /// module's functions is refused, and harmless to repeat.
+    fn module(&self, what: &str) -> Result<()> {
+        let mut ami = self.stage.asterisk.ami()?;
+        ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
+        module(&mut ami, what)
+    }
+
+    /// Unloads the module.
+    pub(crate) fn unload(&mut self) -> Result<()> {
+        self.lost_nothing()?;
+        self.follows_no_more();
+        std::thread::sleep(BEHIND);
+        self.module("unload")
+    }
+
+    /// Loads it again.
+    pub(crate) fn load(&mut self) -> Result<()> {
+        self.forgets()?;
+        self.module("load")?;
+        self.stage.at_work()?;
+        self.follows();
+        Ok(())
+    }
+
+    /// The module's own counters know of no loss.
+    pub(crate) fn lost_nothing(&self) -> Result<()> {
+        let status = self.stage.status()?;
+        let calls = harness::row(&status, "Calls")?;
+        ensure!(
+            calls.contains(" 0 lost") && calls.contains("; 0 requests lost"),
+            "the module has lost something: {calls}"
+        );
+        let workers = harness::row(&status, "Workers")?;
+        ensure!(
+            !workers.contains("panic"),
+            "the module has caught a panic: {workers}"
+        );
+        let failed = harness::row(&status, "Failed")?;
+        ensure!(failed == "0", "requests have failed: {failed}");
+        Ok(())
+    }
+
+    /// What can go wrong here. Names what is left out.
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        if self.disk.is_none() {
+            println!("  no file system of its own: a full disk is one whose writes fail");
+        }
+        Fault::ALL.to_vec()
+    }
+
+    /// A fault begins. [`Fault::Kill`] and [`Fault::Flood`] are not for here.
+    pub(crate) fn begin(&mut self, fault: Fault) -> Result<()> {
+        self.turn += 1;
+        let turn = self.turn;
+        match fault {
+            Fault::Crm(spec) => {
+                self.trouble = journal::length(&self.stage.crm.log_path()).saturating_sub(UNDER_WAY);
+                self.stage.crm.fault(spec)
+            }
+            Fault::Names(names) => {
+                self.unload()?;
+                self.shim.change(|wrong| wrong.names = Some(names))?;
+                self.load()
+            }
+            Fault::DiskFull => match &self.disk {
+                Some(disk) => disk.fill(),
+                None => self.shim.change(|wrong| wrong.refusal = NO_ROOM),
+            },
+            Fault::DiskReadOnly => self.shim.change(|wrong| wrong.refusal = READ_ONLY),
+            Fault::SpoolDamaged => self.damage(),
+            Fault::Clock(seconds) => self.shim.change(|wrong| wrong.ahead = seconds),
+            Fault::ReloadGood => {
+                let (from, to) = GOOD[turn % GOOD.len()];
+                self.reload(from, to, true)
+            }
+            Fault::ReloadBad => {
+                let (from, to) = BAD[turn % BAD.len()];
+                self.reload(from, to, false)
+            }
+            Fault::Module => self.unload(),
+            Fault::Encoder(encoder) => self.script.be(Some(encoder)),
+            Fault::Kill | Fault::Flood => Ok(()),
+        }
+    }
+
+    /// It ends.
+    pub(crate) fn end(&mut self, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::Crm(_) => {
+                self.stage.crm.clear_faults()?;
+                // Connections that the fault has left half dead are found out with the next request of each.
+                let until = journal::length(&self.stage.crm.log_path()) + UNDER_WAY;
+                self.excuses.troubles.push(self.trouble..until);
+                Ok(())
+            }
+            Fault::Names(Names::Dead | Names::Silent) => self.shim.change(|wrong| wrong.names = None),
+            Fault::DiskFull => match &self.disk {
+                Some(disk) => disk.free(),
+                None => self.shim.change(|wrong| wrong.refusal = 0),
+            },
+            Fault::DiskReadOnly => self.shim.change(|wrong| wrong.refusal = 0),
+            Fault::Clock(_) => self.shim.change(|wrong| wrong.ahead = 0),
+            Fault::ReloadGood | Fault::ReloadBad => self.reload("", "", true),
+            Fault::Module => self.load(),
+            Fault::Encoder(_) => self.script.be(None),
+            Fault::SpoolDamaged | Fault::Kill | Fault::Flood => Ok(()),
+        }
+    }
+
+    /// Reloads with other settings: one text in place of another, or its own.
+    fn reload(&self, from: &str, to: &str, right: bool) -> Result<()> {
+        let settings = if from.is_empty() {
+            self.settings.clone()
+        } else {
+            self.settings.replacen(from, to, 1)
+        };
+        ensure!(
+            from.is_empty() || settings != self.settings,
+            "no '{from}' in planfix.conf"
+        );
+        self.stage.asterisk.configure("planfix.conf", &settings)?;
+        let said = self.module("reload");
+        ensure!(said.is_ok() == right, "a reload with '{to}': {said:?}");
+        Ok(())
+    }
+
+    /// Somebody overwrites the spool's files.
+    fn damage(&self) -> Result<()> {
+        let folder = self.stage.asterisk.spool().join("planfix");
+        for name in ["spool.db", "spool.db-wal", "spool.db-shm"] {
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .open(folder.join(name))
+                .with_context(|| format!("no {name}"))?;
+            let length = usize::try_from(file.metadata()?.len())?;
+            file.write_all_at(&vec![0x5a; length], 0)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no call is left, and the CRM has been told everything.
+    pub(crate) fn settle(&self) -> Result<()> {
+        // What waits for a better time is tried at once.
+        self.reload("", "", true)?;
+        let mut ami = self.stage.asterisk.ami()?;
+        ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
+        let mut left = Vec::new();
+        until("an Asterisk without channels", BOUND, || {
+            left = ami.action(&[("Action", "CoreShowChannels")])?.events;
+            Ok(left.is_empty().then_some(()))
+        })
+        .with_context(|| format!("there are {left:?}"))?;
+        let mut status = String::new();
+        until("a module at rest", 2 * BOUND, || {
+            status = flat(&self.stage.status()?);
+            let recordings = harness::row(&self.stage.status()?, "Recordings")?;
+            let rests = status.contains("Calls: 0 followed on 0 channels")
+                && recordings.starts_with("0 waiting, 0 converting");
+            Ok(rests.then_some(()))
+        })
+        .with_context(|| status.clone())?;
+        self.stage.drained()?;
+        until("the whole log of the CRM", BOUND, || {
+            let accepted = self.stage.crm.get("/_sandbox/state")?["counters"]["accepted"].as_u64();
+            let written = self.stage.crm.log()?;
+            let written = written.iter().filter(|line| line["processed"] == true).count();
+            Ok((accepted == u64::try_from(written).ok()).then_some(()))
+        })
+    }
+}
+
+/// Load, reload or unload by the manager interface.
+pub(crate) fn module(ami: &mut Ami, what: &str) -> Result<()> {
+    let action = [
+        ("Action", "ModuleLoad"),
+        ("Module", "res_planfix.so"),
+        ("LoadType", what),
+    ];
+    until(what, BOUND, || {
+        let reply = ami.action(&action)?;
+        let met = what == "unload" && reply.response.get("Message") == Some("Could not unload module.");
+        ensure!(reply.is_success() || met, "{what}: {:?}", reply.response);
+        Ok(reply.is_success().then_some(()))
+    })
+}

@@ -686,7 +686,17 @@ fn the_operator_retries_drops_and_replays(version: Version) -> Result<()> {
         }
         let words = completions(stage, "planfix show ")?;
         ensure!(
-            words == ["call", "calls", "contact", "failed", "link", "queue", "status"],
+            words
+                == [
+                    "call",
+                    "calls",
+                    "contact",
+                    "failed",
+                    "greetings",
+                    "link",
+                    "queue",
+                    "status"
+                ],
             "{words:?}"
         );
 

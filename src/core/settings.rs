@@ -562,12 +562,16 @@ fn unknown(section: &str, name: &str) -> String {
         )
 }
 
-/// Asterisk's words for true and false (main/utils.c, `ast_true` and `ast_false`).
 fn yes_or_no(value: &str) -> Result<bool, String> {
+    is_yes(value).ok_or_else(|| format!("'{value}' is neither yes nor no"))
+}
+
+/// Asterisk's words for true and false (main/utils.c, `ast_true` and `ast_false`); `None` for any other.
+pub(super) fn is_yes(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
-        "yes" | "true" | "y" | "t" | "1" | "on" => Ok(true),
-        "no" | "false" | "n" | "f" | "0" | "off" => Ok(false),
-        _ => Err(format!("'{value}' is neither yes nor no")),
+        "yes" | "true" | "y" | "t" | "1" | "on" => Some(true),
+        "no" | "false" | "n" | "f" | "0" | "off" => Some(false),
+        _ => None,
     }
 }
 

@@ -12,6 +12,7 @@ use super::choice::{Choice, Question, Source, choose};
 use super::greeting::{Greeting, Sheet, language};
 use super::kind::{Kind, Presence, list};
 use crate::core::quantity;
+use crate::core::settings::is_yes;
 
 /// An attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -282,14 +283,10 @@ pub fn expires(value: &str, now: u64) -> Result<Option<u64>, String> {
 const FARTHEST: u64 = 36_525 * 86_400;
 
 fn yes_or_no(value: &str) -> Result<bool, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "yes" | "true" | "y" | "t" | "1" | "on" => Ok(true),
-        "no" | "false" | "n" | "f" | "0" | "off" => Ok(false),
-        _ => {
-            let shown: String = value.chars().take(40).collect();
-            Err(format!("'{}' is neither yes nor no", shown.escape_debug()))
-        }
-    }
+    is_yes(value).ok_or_else(|| {
+        let shown: String = value.chars().take(40).collect();
+        format!("'{}' is neither yes nor no", shown.escape_debug())
+    })
 }
 
 #[cfg(test)]

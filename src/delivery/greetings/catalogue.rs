@@ -37,13 +37,7 @@ impl Table {
     fn entry(&mut self, operator: Option<&Operator>) -> &mut Entry {
         match operator {
             None => &mut self.template,
-            // Cloned for a new one alone.
-            Some(operator) => {
-                if !self.operators.contains_key(operator) {
-                    self.operators.insert(operator.clone(), Entry::default());
-                }
-                self.operators.entry(operator.clone()).or_default()
-            }
+            Some(operator) => self.operators.entry(operator.clone()).or_default(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::configuration::{MANAGER_SECRET, MANAGER_USER};
+use crate::until;
 
 /// Within this time every action is answered, or Asterisk hangs.
 const ANSWER_BOUND: Duration = Duration::from_secs(30);
@@ -198,6 +199,39 @@ impl Ami {
             reply.response
         );
         Ok(reply.response.get("Value").unwrap_or_default().to_owned())
+    }
+
+    /// Has Asterisk load, reload or unload the module; the console's commands for that are closed to AMI. An unload that meets a
+    /// channel in one of its functions is refused, and is tried again.
+    ///
+    /// # Errors
+    /// When Asterisk refuses for another reason, or for longer than `bound`.
+    pub fn module(&mut self, what: &str, bound: Duration) -> Result<()> {
+        let action = [
+            ("Action", "ModuleLoad"),
+            ("Module", "res_planfix.so"),
+            ("LoadType", what),
+        ];
+        until(what, bound, || {
+            let reply = self.action(&action)?;
+            let met = what == "unload" && reply.response.get("Message") == Some("Could not unload module.");
+            ensure!(reply.is_success() || met, "{what}: {:?}", reply.response);
+            Ok(reply.is_success().then_some(()))
+        })
+    }
+
+    /// Waits until no channel is left. The session hears of no events any more.
+    ///
+    /// # Errors
+    /// When some are there after `bound`, with what they are.
+    pub fn without_channels(&mut self, bound: Duration) -> Result<()> {
+        self.action(&[("Action", "Events"), ("EventMask", "off")])?;
+        let mut left = Vec::new();
+        until("an Asterisk without channels", bound, || {
+            left = self.action(&[("Action", "CoreShowChannels")])?.events;
+            Ok(left.is_empty().then_some(()))
+        })
+        .with_context(|| format!("there are {left:?}"))
     }
 
     /// What a console command prints.

@@ -224,6 +224,19 @@ impl Office {
         })
     }
 
+    /// Waits until this endpoint is in no call any more. A phone that has said goodbye is not out of it at once: Asterisk first ends
+    /// what it was about to tell it, such as the number of the parking space.
+    ///
+    /// # Errors
+    /// When it stays in one.
+    pub fn left(&self, endpoint: &str) -> Result<()> {
+        let prefix = format!("PJSIP/{endpoint}-");
+        until(&format!("no channel of {endpoint}"), BOUND, || {
+            let channels = self.channels()?;
+            Ok((!channels.iter().any(|name| name.starts_with(&prefix))).then_some(()))
+        })
+    }
+
     /// Waits until Asterisk has optimised every Local channel away.
     ///
     /// # Errors

@@ -247,6 +247,19 @@ impl Stage {
         Ok(entries.into_iter().filter(is_taken_in).collect())
     }
 
+    /// Waits until the CRM's log holds all that the CRM has accepted.
+    ///
+    /// # Errors
+    /// When it does not after `bound`.
+    pub fn logged(&self, bound: Duration) -> Result<()> {
+        until("the whole log of the CRM", bound, || {
+            let accepted = self.crm.get("/_sandbox/state")?["counters"]["accepted"].as_u64();
+            let lines = self.crm.log()?;
+            let written = lines.iter().filter(|line| line["processed"] == true).count();
+            Ok((accepted == u64::try_from(written).ok()).then_some(()))
+        })
+    }
+
     /// Waits until nothing of what was told up to now waits any more. The status alone would not do: it is how things
     /// stood a moment ago, while the list is answered from the spool, when the module has taken in whatever it had said
     /// QUEUED to.

@@ -447,14 +447,7 @@ fn is_in_call(channel: &Message) -> bool {
 
 /// Waits until no channel is left, the module follows nothing and the CRM has everything.
 fn at_rest(stage: &Stage) -> Result<()> {
-    let mut ami = stage.asterisk.ami()?;
-    ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
-    let mut left = Vec::new();
-    until("an Asterisk without channels", BOUND, || {
-        left = ami.action(&[("Action", "CoreShowChannels")])?.events;
-        Ok(left.is_empty().then_some(()))
-    })
-    .with_context(|| format!("there are {left:?}"))?;
+    stage.asterisk.ami()?.without_channels(BOUND)?;
     let mut calls = String::new();
     until("a module that follows no call", BOUND, || {
         calls = flat(&stage.status()?);
@@ -462,12 +455,7 @@ fn at_rest(stage: &Stage) -> Result<()> {
     })
     .with_context(|| calls.clone())?;
     stage.drained()?;
-    until("the whole log of the CRM", BOUND, || {
-        let accepted = stage.crm.get("/_sandbox/state")?["counters"]["accepted"].as_u64();
-        let lines = stage.crm.log()?;
-        let written = lines.iter().filter(|line| line["processed"] == true).count();
-        Ok((accepted == u64::try_from(written).ok()).then_some(()))
-    })
+    stage.logged(BOUND)
 }
 
 /// What came of it.

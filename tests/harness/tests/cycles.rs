@@ -38,22 +38,6 @@ exten => 600,1,Answer()
  same => n,EndWhile()
 ";
 
-/// load, reload or unload. The console's commands for this are closed to AMI.
-fn module(ami: &mut Ami, what: &str) -> Result<()> {
-    let action = [
-        ("Action", "ModuleLoad"),
-        ("Module", "res_planfix.so"),
-        ("LoadType", what),
-    ];
-    until(what, BOUND, || {
-        let reply = ami.action(&action)?;
-        // An unload that meets a channel in the function is refused, and harmless to repeat.
-        let met = what == "unload" && reply.response.get("Message") == Some("Could not unload module.");
-        ensure!(reply.is_success() || met, "{what}: {:?}", reply.response);
-        Ok(reply.is_success().then_some(()))
-    })
-}
-
 fn channels(ami: &mut Ami) -> Result<usize> {
     Ok(ami.action(&[("Action", "CoreShowChannels")])?.events.len())
 }
@@ -87,11 +71,11 @@ fn queue(ami: &mut Ami, arguments: &str) -> Result<()> {
 
 /// One load, event, reload, event, unload. The events reach the CRM in some later cycle at the latest.
 fn cycle(ami: &mut Ami, number: usize) -> Result<()> {
-    module(ami, "load")?;
+    ami.module("load", BOUND)?;
     queue(ami, &format!("INCOMING,79101234567,101,cycle.{number}"))?;
-    module(ami, "reload")?;
+    ami.module("reload", BOUND)?;
     queue(ami, &format!("COMPLETED,79101234567,101,cycle.{number},,0,BUSY"))?;
-    module(ami, "unload")
+    ami.module("unload", BOUND)
 }
 
 fn a_hundred_cycles_leave_nothing_behind(version: Version) -> Result<()> {
@@ -125,7 +109,7 @@ fn a_hundred_cycles_leave_nothing_behind(version: Version) -> Result<()> {
         until("all calls", BOUND, || {
             Ok((channels(&mut ami)? == up).then_some(()))
         })?;
-        module(&mut ami, "unload")?;
+        ami.module("unload", BOUND)?;
 
         let mut warm = None;
         for number in 0..CYCLES {
@@ -169,7 +153,7 @@ fn a_hundred_cycles_leave_nothing_behind(version: Version) -> Result<()> {
         callee.wait()?.ensure_success()?;
 
         // Nothing of all that was lost on the way.
-        module(&mut ami, "load")?;
+        ami.module("load", BOUND)?;
         stage.at_work()?;
         stage.drained()?;
         let told = stage.crm.log()?;

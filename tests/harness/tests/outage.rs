@@ -7,9 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use harness::{
-    Asterisk, Plan, Stage, Version, event, field, flat, is_taken_in, on_both, until, workspace_root,
-};
+use harness::{Asterisk, Plan, Stage, Version, build_shim, event, field, flat, is_taken_in, on_both, until};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -213,17 +211,7 @@ impl Shim {
     fn build() -> Result<Self> {
         let folder = TempDir::with_prefix("outage-")?;
         fs::create_dir(folder.path().join("flags"))?;
-        let output = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(folder.path().join("outage.so"))
-            .arg(workspace_root().join("tests/live/shim/outage.c"))
-            .output()
-            .context("no C compiler")?;
-        ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        build_shim("outage.c", &folder.path().join("outage.so"), &["-ldl"])?;
         Ok(Self { folder })
     }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use harness::{
-    Ami, Behaviour, CLIENT, Caller, Line, Phone, Sound, Stage, Tone, Version, field, is_taken_in, on_both,
-    until,
+    Ami, Behaviour, CLIENT, Caller, Line, Phone, Sound, Stage, Tone, Version, field, files, is_taken_in,
+    on_both, until,
 };
 use serde_json::Value;
 
@@ -35,24 +35,6 @@ const EDGES: Duration = Duration::from_millis(250);
 
 fn monitor(stage: &Stage) -> PathBuf {
     stage.asterisk.spool().join("monitor")
-}
-
-/// Every file below a folder, by its path there.
-fn files(folder: &Path) -> Vec<String> {
-    fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                walk(&path, root, found);
-            } else if let Ok(below) = path.strip_prefix(root) {
-                found.push(below.display().to_string());
-            }
-        }
-    }
-    let mut found = Vec::new();
-    walk(folder, folder, &mut found);
-    found.sort();
-    found
 }
 
 /// The requests about recordings that the CRM took in: the call and the link.

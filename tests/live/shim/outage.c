@@ -23,11 +23,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "writes.h"
+
 enum flag { SYNC, WRITE, FULL, NAMES, FLAGS };
 
 static const char *const words[FLAGS] = { "sync", "write", "full", "names" };
 static char flags[FLAGS][PATH_MAX];
-static const char *path;
 
 /* At the start, because getenv() must not run beside the setenv() of another thread. */
 __attribute__((constructor)) static void learn(void)
@@ -55,20 +56,6 @@ static void wait_for(enum flag flag)
 	}
 }
 
-static int is_concerned(int fd)
-{
-	char link[64], file[PATH_MAX];
-	ssize_t length;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	length = readlink(link, file, sizeof(file) - 1);
-	if (!path || length < 0) {
-		return 0;
-	}
-	file[length] = '\0';
-	return strstr(file, path) != NULL;
-}
-
 static void confirm(int fd)
 {
 	int before = errno;
@@ -94,21 +81,6 @@ static int refuses(int fd)
 	}
 	errno = before;
 	return 0;
-}
-
-ssize_t write(int fd, const void *bytes, size_t count)
-{
-	return refuses(fd) ? -1 : syscall(SYS_write, fd, bytes, count);
-}
-
-ssize_t pwrite(int fd, const void *bytes, size_t count, off_t offset)
-{
-	return refuses(fd) ? -1 : syscall(SYS_pwrite64, fd, bytes, count, offset);
-}
-
-ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset)
-{
-	return refuses(fd) ? -1 : syscall(SYS_pwrite64, fd, bytes, count, offset);
 }
 
 int fsync(int fd)

@@ -56,7 +56,7 @@ fn taken_over() -> Told {
     )
 }
 
-/// Parks the client, and does not wait until Asterisk has said where.
+/// Parks the client, and does not listen until Asterisk has said where.
 fn park(office: &Office, employee: &Line, lot: &str) -> Result<()> {
     employee.transfer(lot)?;
     office.parked(1)?;
@@ -69,6 +69,7 @@ fn parked_and_retrieved_by_another(office: &Office) -> Result<Vec<Told>> {
     let employee = office.phone("101").expect_call()?;
     employee.talk(TALK)?;
     park(office, &employee, "700")?;
+    office.left("101")?;
     let other = office.phone("102").call("701")?;
     other.talk(TALK)?;
     client.hangup()?;
@@ -84,6 +85,7 @@ fn parked_by_keys(office: &Office) -> Result<Vec<Told>> {
     employee.press("*5")?;
     office.parked(1)?;
     employee.hangup()?;
+    office.left("101")?;
     let other = office.phone("102").call("701")?;
     other.talk(TALK)?;
     other.hangup()?;

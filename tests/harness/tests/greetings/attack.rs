@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use harness::{Tone, Version, until};
+use harness::{Tone, Version, files, until};
 
-use crate::desk::{BOUND, DIALPLAN, Desk, files, play};
+use crate::desk::{BOUND, DIALPLAN, Desk, play};
 
 /// NAME is the operator, COUNT tells one run from another.
 const RUNS: &str = "\

@@ -4,13 +4,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use harness::{
     Ami, Builder, CLIENT, Caller, Codec, End, Heard, Line, Log, Message, Phase, Phone, Stage, Tone, Version,
-    did, until, wav,
+    did, files, until, wav,
 };
 
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
@@ -400,22 +400,4 @@ pub(crate) fn lamp(event: &Message, lit: bool) -> bool {
     event.is_event("DeviceStateChange")
         && event.get("Device") == Some("Planfix:greeting_101")
         && event.get("State") == Some(state)
-}
-
-/// Every file below a folder, by its path there.
-pub(crate) fn files(folder: &Path) -> Vec<String> {
-    fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() && !path.is_symlink() {
-                walk(&path, root, found);
-            } else if let Ok(below) = path.strip_prefix(root) {
-                found.push(below.display().to_string());
-            }
-        }
-    }
-    let mut found = Vec::new();
-    walk(folder, folder, &mut found);
-    found.sort();
-    found
 }

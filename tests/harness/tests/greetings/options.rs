@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use harness::{Heard, Line, Log, Tone, Version, until};
+use harness::{Heard, Line, Log, Tone, Version, files, until};
 
-use crate::desk::{BOUND, DIALPLAN, Desk, LONG, Menu, files, play};
+use crate::desk::{BOUND, DIALPLAN, Desk, LONG, Menu, play};
 
 const OWN: Tone = Tone(440);
 const TEMPLATE: Tone = Tone(620);

@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use harness::{Tone, Version, until};
+use harness::{Tone, Version, files, until};
 
-use crate::desk::{BOUND, Desk, Menu, files, play};
+use crate::desk::{BOUND, Desk, Menu, play};
 
 /// Long, so that it is nowhere by chance.
 const PIN: &str = "83061729";

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use harness::{Sound, Tone, Version, until, workspace_root};
+use harness::{Sound, Tone, Version, build_shim, until};
 
 use crate::desk::{BOUND, Desk, LONG, Menu, SHORT_REVIEW, TAKE, play};
 
@@ -17,7 +16,7 @@ const NEW: Tone = Tone(1_000);
 fn all(desk: &Desk<'_>) -> Result<Vec<(String, Vec<u8>)>> {
     let folder = desk.folder().join("operators/-/101");
     let mut all = Vec::new();
-    for name in crate::desk::files(&folder) {
+    for name in harness::files(&folder) {
         let bytes = fs::read(folder.join(&name))?;
         all.push((name, bytes));
     }
@@ -121,17 +120,7 @@ fn is_long(desk: &Desk<'_>, time: Duration) -> Result<()> {
 fn shim(folder: &std::path::Path) -> Result<PathBuf> {
     let library = folder.join("outage.so");
     fs::create_dir(folder.join("flags"))?;
-    let output = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(&library)
-        .arg(workspace_root().join("tests/live/shim/outage.c"))
-        .output()
-        .context("no C compiler")?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    build_shim("outage.c", &library, &["-ldl"])?;
     Ok(library)
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use harness::{Ami, Asterisk, Sandbox, Sipp, Version, module_path, row, until, workspace_root};
+use harness::{Ami, Asterisk, Sandbox, Sipp, Version, build_shim, module_path, row, until, workspace_root};
 use tempfile::TempDir;
 
 use crate::duration;
@@ -69,7 +69,7 @@ impl Rig {
         let flag = folder.path().join("stall");
         let stall = folder.path().join("stall.so");
         let probe = folder.path().join("planfix_probe.so");
-        compile("stall.c", &stall, &[])?;
+        build_shim("stall.c", &stall, &[])?;
         compile_probe(version, &probe)?;
 
         duration::lay_out(folder.path())?;
@@ -275,7 +275,7 @@ fn configuration(sandbox: &Sandbox) -> String {
 pub(crate) fn compile_probe(version: Version, target: &Path) -> Result<()> {
     let headers = headers(version)?;
     let headers = headers.to_str().context("the headers' path is no UTF-8")?;
-    compile(
+    build_shim(
         "probe.c",
         target,
         &[
@@ -296,23 +296,4 @@ fn headers(version: Version) -> Result<PathBuf> {
         "`tools/asterisk include {version}` failed"
     );
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
-}
-
-/// Compiles a file of tests/live/shim to a library.
-fn compile(source: &str, target: &Path, flags: &[&str]) -> Result<()> {
-    let source = workspace_root().join("tests/live/shim").join(source);
-    let output = Command::new("cc")
-        .args(["-std=gnu11", "-O2", "-shared", "-fPIC", "-o"])
-        .arg(target)
-        .arg(&source)
-        .args(flags)
-        .output()
-        .context("cannot run cc")?;
-    ensure!(
-        output.status.success(),
-        "{} does not compile:\n{}",
-        source.display(),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
 }

@@ -13,11 +13,11 @@ use harness::{Traffic, Version, event, until};
 
 use crate::desk::Desk;
 use crate::footprint::Footprint;
-use crate::interruption::Interruption;
 use crate::journal::Journal;
 use crate::references::Left;
-use crate::rig::{Rig, module};
+use crate::rig::Rig;
 use crate::verdict;
+use harness::Interruption;
 
 /// Calls that begin in a second besides those that go on: few, because reference debug writes down each step of theirs.
 const RATE: f64 = 2.0;
@@ -63,17 +63,17 @@ fn run(rig: &mut Rig, cycles: usize, seed: u64, interruption: &Interruption) -> 
     let going = Traffic::new(calls, RATE).seed(seed).begin(&rig.stage.asterisk)?;
     let mut ami = rig.stage.asterisk.ami()?;
     ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
-    module(&mut ami, "unload")?;
+    ami.module("unload", BOUND)?;
     let begin = Instant::now();
     let mut warm = None;
     for number in 0..cycles {
         interruption.check()?;
         let cycle = |ami: &mut harness::Ami| {
-            module(ami, "load")?;
+            ami.module("load", BOUND)?;
             tell(ami, 2 * number)?;
-            module(ami, "reload")?;
+            ami.module("reload", BOUND)?;
             tell(ami, 2 * number + 1)?;
-            module(ami, "unload")
+            ami.module("unload", BOUND)
         };
         cycle(&mut ami).with_context(|| format!("cycle {number}"))?;
         // The kernel lists a thread for a moment after it was joined.
@@ -99,7 +99,7 @@ fn run(rig: &mut Rig, cycles: usize, seed: u64, interruption: &Interruption) -> 
         went.errors
     );
     Desk::farewell(&talks)?;
-    module(&mut ami, "load")?;
+    ami.module("load", BOUND)?;
     rig.stage.at_work()?;
     // An unload may break an answer off at any moment, and then a request is made again.
     rig.excuses.troubles.push(0..usize::MAX);
@@ -120,7 +120,7 @@ fn run(rig: &mut Rig, cycles: usize, seed: u64, interruption: &Interruption) -> 
             wrong.push(format!("event {number} was accepted and is lost"));
         }
     }
-    module(&mut ami, "unload")?;
+    ami.module("unload", BOUND)?;
     let mut after = Footprint::trimmed(&rig.stage.asterisk)?;
     let same = until("threads and descriptors as they were", IDLE, || {
         after = Footprint::of(&rig.stage.asterisk)?;

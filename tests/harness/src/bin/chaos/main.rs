@@ -14,7 +14,6 @@ mod disk;
 mod fault;
 mod flood;
 mod footprint;
-mod interruption;
 mod journal;
 mod ledger;
 mod namespace;
@@ -33,8 +32,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use harness::Version;
 
-use crate::interruption::Interruption;
 use crate::run::Wanted;
+use harness::Interruption;
 
 const HELP: &str = "\
 chaos: calls while everything around the module fails, and whether the CRM was told the truth

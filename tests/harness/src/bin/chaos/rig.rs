@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use harness::{Ami, Stage, Traffic, Version, flat, until};
+use harness::{Stage, Traffic, Version, flat, until};
 use serde_json::json;
 
 use crate::desk::Desk;
@@ -188,7 +188,7 @@ impl Rig {
     fn module(&self, what: &str) -> Result<()> {
         let mut ami = self.stage.asterisk.ami()?;
         ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
-        module(&mut ami, what)
+        ami.module(what, BOUND)
     }
 
     /// Unloads the module.
@@ -328,14 +328,7 @@ impl Rig {
     pub(crate) fn settle(&self) -> Result<()> {
         // What waits for a better time is tried at once.
         self.reload("", "", true)?;
-        let mut ami = self.stage.asterisk.ami()?;
-        ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
-        let mut left = Vec::new();
-        until("an Asterisk without channels", BOUND, || {
-            left = ami.action(&[("Action", "CoreShowChannels")])?.events;
-            Ok(left.is_empty().then_some(()))
-        })
-        .with_context(|| format!("there are {left:?}"))?;
+        self.stage.asterisk.ami()?.without_channels(BOUND)?;
         let mut status = String::new();
         until("a module at rest", 2 * BOUND, || {
             status = flat(&self.stage.status()?);
@@ -346,26 +339,6 @@ impl Rig {
         })
         .with_context(|| status.clone())?;
         self.stage.drained()?;
-        until("the whole log of the CRM", BOUND, || {
-            let accepted = self.stage.crm.get("/_sandbox/state")?["counters"]["accepted"].as_u64();
-            let written = self.stage.crm.log()?;
-            let written = written.iter().filter(|line| line["processed"] == true).count();
-            Ok((accepted == u64::try_from(written).ok()).then_some(()))
-        })
+        self.stage.logged(BOUND)
     }
-}
-
-/// Load, reload or unload by the manager interface.
-pub(crate) fn module(ami: &mut Ami, what: &str) -> Result<()> {
-    let action = [
-        ("Action", "ModuleLoad"),
-        ("Module", "res_planfix.so"),
-        ("LoadType", what),
-    ];
-    until(what, BOUND, || {
-        let reply = ami.action(&action)?;
-        let met = what == "unload" && reply.response.get("Message") == Some("Could not unload module.");
-        ensure!(reply.is_success() || met, "{what}: {:?}", reply.response);
-        Ok(reply.is_success().then_some(()))
-    })
 }

@@ -18,13 +18,13 @@ use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::flood::Flood;
 use crate::footprint::Footprint;
-use crate::interruption::Interruption;
 use crate::journal::Journal;
 use crate::ledger::{self, Account, Ledger};
 use crate::rig::{BEHIND, MARGIN, Rig};
 use crate::schedule::{Schedule, Step};
 use crate::verdict::{self, Verdict};
 use crate::witness;
+use harness::Interruption;
 
 /// Between two looks at the clock.
 const NAP: Duration = Duration::from_millis(20);

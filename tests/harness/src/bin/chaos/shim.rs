@@ -1,15 +1,14 @@
-//! The clock, the disk and the name service that are wrong on demand: shim.c, built on this machine.
+//! The clock, the disk and the name service that are wrong on demand: tests/live/shim/chaos.c.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use anyhow::{Context, Result, ensure};
-use harness::Builder;
+use anyhow::Result;
+use harness::{Builder, build_shim};
 use tempfile::TempDir;
 
 use crate::fault::Names;
@@ -41,20 +40,7 @@ impl Shim {
     /// Builds it.
     pub(crate) fn build() -> Result<Self> {
         let folder = TempDir::with_prefix("chaos-")?;
-        let source = folder.path().join("shim.c");
-        fs::write(&source, include_str!("shim.c"))?;
-        let output = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(folder.path().join("shim.so"))
-            .arg(&source)
-            .arg("-ldl")
-            .output()
-            .context("no C compiler")?;
-        ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        build_shim("chaos.c", &folder.path().join("shim.so"), &["-ldl"])?;
         let switches = File::create(folder.path().join("switches"))?;
         let shim = Self {
             folder,
@@ -100,6 +86,8 @@ impl Shim {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     /// What a program says that has the shim.

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use harness::Sandbox;
 use serde_json::Value;
 
-use crate::interruption::Interruption;
 use crate::time::Clock;
+use harness::Interruption;
 
 /// Between two looks.
 const PACE: Duration = Duration::from_millis(50);

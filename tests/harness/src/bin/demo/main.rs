@@ -11,8 +11,8 @@
 
 mod calls;
 mod dialplan;
+mod enter;
 mod feed;
-mod interruption;
 mod time;
 mod verdict;
 
@@ -21,11 +21,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::{Asterisk, Tour, Version, until};
+use harness::{Asterisk, Interruption, Tour, Version, until};
 
 use crate::calls::{CALLS, Call, Played};
+use crate::enter::enter;
 use crate::feed::Feed;
-use crate::interruption::Interruption;
 use crate::time::Clock;
 
 const HELP: &str = "\
@@ -249,7 +249,7 @@ fn linger(tour: &mut Tour, feed: &mut Feed<'_>, interruption: &Interruption) -> 
         TALK.as_secs()
     );
     println!("Enter or Ctrl-C ends it.\n");
-    let entered = interruption.enter();
+    let entered = enter();
     let mut talking: Option<Instant> = None;
     while !interruption.is_set() && entered.try_recv().is_err() {
         if !tour.asterisk.is_running() {

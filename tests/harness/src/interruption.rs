@@ -1,4 +1,4 @@
-//! Ctrl-C. Without this, an interrupted run would end its children but leave their folders.
+//! Ctrl-C. Without this, an interrupted program would end its children but leave their scratch folders.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,12 +7,16 @@ use anyhow::{Context, Result, ensure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// Whether somebody wants it to end.
-pub(crate) struct Interruption(Arc<AtomicBool>);
+/// Whether the user wants the program to end.
+#[derive(Debug)]
+pub struct Interruption(Arc<AtomicBool>);
 
 impl Interruption {
     /// From now on the first signal asks for an end, and the second one ends the program on the spot.
-    pub(crate) fn watch() -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the system lets no signal be caught.
+    pub fn watch() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             // In this order: a signal must not find its own mark.
@@ -23,9 +27,18 @@ impl Interruption {
         Ok(Self(asked))
     }
 
-    /// An error once somebody wants it to end.
-    pub(crate) fn check(&self) -> Result<()> {
-        ensure!(!self.0.load(Ordering::Relaxed), "interrupted");
+    /// Whether a signal has come.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// For a program that ends by its errors.
+    ///
+    /// # Errors
+    /// Once the user wants it to end.
+    pub fn check(&self) -> Result<()> {
+        ensure!(!self.is_set(), "interrupted");
         Ok(())
     }
 }

@@ -30,6 +30,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "writes.h"
+
 struct switches {
 	int64_t ahead;
 	int32_t refusal;
@@ -40,7 +42,6 @@ struct switches {
 #define WALL 1000000000
 
 static volatile const struct switches *switches;
-static const char *path;
 static const char *host;
 
 /* At the start, because getenv() must not run beside the setenv() of another thread. */
@@ -151,20 +152,6 @@ int sem_timedwait(sem_t *restrict sem, const struct timespec *restrict until)
 	return next(sem, &moment);
 }
 
-static int is_concerned(int fd)
-{
-	char link[64], file[PATH_MAX];
-	ssize_t length;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	length = readlink(link, file, sizeof(file) - 1);
-	if (!path || length < 0) {
-		return 0;
-	}
-	file[length] = '\0';
-	return strstr(file, path) != NULL;
-}
-
 static int refuses(int fd)
 {
 	int before = errno;
@@ -176,21 +163,6 @@ static int refuses(int fd)
 	}
 	errno = before;
 	return 0;
-}
-
-ssize_t write(int fd, const void *bytes, size_t count)
-{
-	return refuses(fd) ? -1 : syscall(SYS_write, fd, bytes, count);
-}
-
-ssize_t pwrite(int fd, const void *bytes, size_t count, off_t offset)
-{
-	return refuses(fd) ? -1 : syscall(SYS_pwrite64, fd, bytes, count, offset);
-}
-
-ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset)
-{
-	return refuses(fd) ? -1 : syscall(SYS_pwrite64, fd, bytes, count, offset);
 }
 
 int ftruncate(int fd, off_t length)

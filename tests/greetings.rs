@@ -707,6 +707,28 @@ fn what_a_crash_leaves_apart_is_put_right() {
     assert_eq!(*bench.sheet(&operator("101")), Sheet::default());
 }
 
+/// Two recordings of one second, and a crash between the two names of the second one.
+#[test]
+fn files_of_two_recordings_are_told_apart_within_one_second() {
+    for length in [500, 400] {
+        let mut bench = Bench::new();
+        let wide = bench.of("101").join("default-ru.wav16");
+        let aside = bench.scratch.path().join("aside");
+        bench
+            .record("101", Kind::Default, "ru", &tone(16_000, 500))
+            .unwrap();
+        fs::rename(&wide, &aside).unwrap();
+        let mut other = tone(16_000, length);
+        other.samples.reverse();
+        bench.record("101", Kind::Default, "ru", &other).unwrap();
+        assert!(bench.sheet(&operator("101")).greetings[0].wide);
+        fs::rename(&aside, &wide).unwrap();
+        bench.restart();
+        assert!(!bench.sheet(&operator("101")).greetings[0].wide, "{length} ms");
+        assert!(!wide.exists());
+    }
+}
+
 /// Killed in the middle of saving, over and over: what is found afterwards is one whole version.
 #[test]
 fn a_killed_process_leaves_whole_greetings() {

@@ -21,8 +21,9 @@ pub fn split(text: &[u8]) -> Vec<Cow<'_, [u8]>> {
     }
 }
 
-/// The first argument and what follows its comma.
-fn first(text: &[u8]) -> (Cow<'_, [u8]>, Option<&[u8]>) {
+/// The first argument and what follows its comma, if there is one.
+#[must_use]
+pub fn first(text: &[u8]) -> (Cow<'_, [u8]>, Option<&[u8]>) {
     let (mut parentheses, mut brackets, mut quoted) = (0_usize, 0_usize, false);
     // Nothing is copied until the first quote or backslash, which most arguments never have.
     let mut copied: Option<Vec<u8>> = None;

@@ -5,6 +5,7 @@
 //! are decoration and match nothing.
 
 use std::fmt;
+use std::iter::once;
 
 /// One dialplan pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +16,29 @@ pub struct Pattern {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Atom {
-    Set(Vec<u8>),
+    Set(Bytes),
     OneOrMore,
     ZeroOrMore,
+}
+
+/// A set of bytes, one bit for each: channels wait while numbers are matched, so no atom leads to memory of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bytes([u64; 4]);
+
+impl Bytes {
+    fn has(self, byte: u8) -> bool {
+        self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
+    }
+}
+
+impl FromIterator<u8> for Bytes {
+    fn from_iter<I: IntoIterator<Item = u8>>(bytes: I) -> Self {
+        let mut set = Self::default();
+        for byte in bytes {
+            set.0[usize::from(byte >> 6)] |= 1 << (byte & 63);
+        }
+        set
+    }
 }
 
 impl Pattern {
@@ -31,7 +52,7 @@ impl Pattern {
             return Err("a pattern is empty".to_owned());
         }
         let Some(pattern) = text.strip_prefix('_') else {
-            let atoms = text.bytes().map(|byte| Atom::Set(vec![byte])).collect();
+            let atoms = text.bytes().map(|byte| Atom::Set(once(byte).collect())).collect();
             return Ok(Self {
                 text: text.to_owned(),
                 atoms,
@@ -47,11 +68,11 @@ impl Pattern {
                 b'X' => atoms.push(Atom::Set((b'0'..=b'9').collect())),
                 b'Z' => atoms.push(Atom::Set((b'1'..=b'9').collect())),
                 b'N' => atoms.push(Atom::Set((b'2'..=b'9').collect())),
-                b'[' => atoms.push(Atom::Set(Self::set(text, &mut bytes)?)),
+                b'[' => atoms.push(Atom::Set(Self::set(text, &mut bytes)?.into_iter().collect())),
                 b'.' => atoms.push(Atom::OneOrMore),
                 b'!' => atoms.push(Atom::ZeroOrMore),
                 b'-' | b' ' => {}
-                _ => atoms.push(Atom::Set(vec![byte])),
+                _ => atoms.push(Atom::Set(once(byte).collect())),
             }
         }
         if atoms.is_empty() {
@@ -100,7 +121,7 @@ impl Pattern {
                 Atom::ZeroOrMore => return true,
                 Atom::OneOrMore => return !rest.is_empty(),
                 Atom::Set(members) => match rest.split_first() {
-                    Some((first, tail)) if members.contains(first) => rest = tail,
+                    Some((first, tail)) if members.has(*first) => rest = tail,
                     _ => return false,
                 },
             }

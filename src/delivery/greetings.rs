@@ -310,8 +310,12 @@ impl Greetings {
         kind: Option<Kind>,
         language: &str,
     ) -> String {
-        let setup = self.shared.setup();
-        let (own, template) = (self.sheet(operator), self.template());
+        let own = self.sheet(operator);
+        // Most of what dialplans ask, and the rest of what is known is not even looked at for it.
+        if let Some(value) = attribute::plain_value(attribute, &own, kind) {
+            return value;
+        }
+        let (setup, template) = (self.shared.setup(), self.template());
         let question = Question {
             why: Kind::Default,
             exact: false,
@@ -321,7 +325,8 @@ impl Greetings {
         };
         let path = |source, greeting: &Greeting| {
             let path = path(&setup.folder, owner(source, operator), greeting);
-            path.to_string_lossy().into_owned()
+            let text = path.into_os_string().into_string();
+            text.unwrap_or_else(|path| path.to_string_lossy().into_owned())
         };
         attribute::value(attribute, &own, &template, kind, &question, &path)
     }
@@ -732,7 +737,12 @@ fn owner(source: Source, operator: &Operator) -> Option<&Operator> {
 }
 
 fn path(folder: &Path, operator: Option<&Operator>, greeting: &Greeting) -> PathBuf {
-    shelf::folder(folder, operator).join(shelf::name(greeting.kind, &greeting.language))
+    let mut path = shelf::folder(folder, operator);
+    path.push(greeting.kind.word());
+    // The name's other half, as in `shelf::name`; the path has room for it.
+    path.as_mut_os_string().push("-");
+    path.as_mut_os_string().push(&greeting.language);
+    path
 }
 
 /// The language of a recording; where none is given, the PBX's.

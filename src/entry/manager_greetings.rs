@@ -138,7 +138,7 @@ fn set(request: &Request<'_>) -> Result<Done, String> {
     let attribute = request
         .header(c"Attribute")
         .ok_or("The header Attribute is missing: enabled, state, expires, language or file")?;
-    let attribute = Attribute::parse(&attribute)?;
+    let attribute = Attribute::parse(attribute.as_bytes())?;
     let value = request.header(c"Value").unwrap_or_default();
     let change = attribute::change(attribute, kind(request)?, &value, greetings.now())?;
     let operators = greetings::meant(&greetings, &selection);

@@ -28,15 +28,19 @@ impl<'a> Ask<'a> {
     /// # Errors
     /// A sentence that names the argument.
     pub fn parse(text: &'a [u8]) -> Result<Self, String> {
-        let mut list = split(text, 3, "an operator, an attribute and a kind")?.into_iter();
-        let ext = list.next().unwrap_or_default();
-        let attribute = list.next().unwrap_or_default();
-        let kind = list.next().unwrap_or_default();
+        // One by one: a channel waits for this, and a list would have to be allocated.
+        let (ext, rest) = args::first(text);
+        let (attribute, rest) = rest.map(args::first).unwrap_or_default();
+        let (kind, rest) = rest.map(args::first).unwrap_or_default();
+        if let Some(rest) = rest {
+            let count = 3 + args::split(rest).len();
+            return Err(too_many(count, "an operator, an attribute and a kind"));
+        }
         Ok(Self {
-            ext,
-            attribute: Attribute::parse(&String::from_utf8_lossy(&attribute))
+            ext: trim(ext),
+            attribute: Attribute::parse(&attribute)
                 .map_err(|fault| format!("argument 2 (attribute): {fault}"))?,
-            kind: read_kind(&kind).map_err(|fault| format!("argument 3 (kind): {fault}"))?,
+            kind: read_kind(&trim(kind)).map_err(|fault| format!("argument 3 (kind): {fault}"))?,
         })
     }
 }
@@ -178,15 +182,23 @@ impl<'a> Enter<'a> {
 fn split<'a>(text: &'a [u8], most: usize, what: &str) -> Result<Vec<Cow<'a, [u8]>>, String> {
     let mut list = args::split(text);
     if list.len() > most {
-        return Err(format!("{} arguments were given, it takes {what}", list.len()));
+        return Err(too_many(list.len(), what));
     }
     for argument in &mut list {
-        *argument = match std::mem::take(argument) {
-            Cow::Borrowed(bytes) => Cow::Borrowed(bytes.trim_ascii()),
-            Cow::Owned(bytes) => Cow::Owned(bytes.trim_ascii().to_vec()),
-        };
+        *argument = trim(std::mem::take(argument));
     }
     Ok(list)
+}
+
+fn too_many(count: usize, what: &str) -> String {
+    format!("{count} arguments were given, it takes {what}")
+}
+
+fn trim(argument: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    match argument {
+        Cow::Borrowed(bytes) => Cow::Borrowed(bytes.trim_ascii()),
+        Cow::Owned(bytes) => Cow::Owned(bytes.trim_ascii().to_vec()),
+    }
 }
 
 fn read_kind(text: &[u8]) -> Result<Option<Kind>, String> {

@@ -74,7 +74,7 @@ impl Attribute {
 
     /// The word for it.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Exists => "exists",
             Self::Enabled => "enabled",
@@ -95,22 +95,75 @@ impl Attribute {
         }
     }
 
-    /// Reads the word, in any case of letters.
+    /// Reads the word, in any case of letters and with blanks around it.
     ///
     /// # Errors
     /// A sentence that lists the words.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let known = Self::ALL
-            .into_iter()
-            .find(|attribute| attribute.word().eq_ignore_ascii_case(text.trim()));
-        known.ok_or_else(|| {
-            let shown: String = text.chars().take(40).collect();
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let wanted = number(text.trim_ascii());
+        let known = NUMBERS.iter().position(|number| Some(*number) == wanted);
+        known.map(|at| Self::ALL[at]).ok_or_else(|| {
+            let shown: String = String::from_utf8_lossy(text).chars().take(40).collect();
             format!(
                 "'{}' is not an attribute of a greeting: expected {}",
                 shown.escape_debug(),
                 list(&Self::ALL.map(Self::word))
             )
         })
+    }
+}
+
+/// The words as numbers, in the order of [`Attribute::ALL`]: a channel that looks one up finds them all in one place.
+const NUMBERS: [u64; Attribute::ALL.len()] = {
+    let mut numbers = [0; Attribute::ALL.len()];
+    let mut at = 0;
+    while at < numbers.len() {
+        numbers[at] = match number(Attribute::ALL[at].word().as_bytes()) {
+            Some(number) => number,
+            None => panic!("an attribute's word has eight letters at most"),
+        };
+        at += 1;
+    }
+    numbers
+};
+
+/// A word of one to eight bytes, its letters small, as one number. Words of other lengths have none.
+const fn number(word: &[u8]) -> Option<u64> {
+    if word.is_empty() || word.len() > 8 {
+        return None;
+    }
+    let mut bytes = [0; 8];
+    let mut at = 0;
+    while at < word.len() {
+        bytes[at] = word[at].to_ascii_lowercase();
+        at += 1;
+    }
+    Some(u64::from_le_bytes(bytes))
+}
+
+/// What an attribute reads, where that stands in what is known of the operator himself and is no matter of time.
+#[must_use]
+pub fn plain_value(attribute: Attribute, own: &Sheet, kind: Option<Kind>) -> Option<String> {
+    let yes_or_no = |yes: bool| Some(if yes { "1" } else { "0" }.to_owned());
+    match attribute {
+        Attribute::Exists => {
+            let wanted = |greeting: &Greeting| kind.is_none_or(|kind| greeting.kind == kind);
+            yes_or_no(own.greetings.iter().any(wanted))
+        }
+        Attribute::Enabled => yes_or_no(own.enabled),
+        Attribute::Locked => yes_or_no(own.locked),
+        Attribute::Kinds => {
+            let kinds: Vec<&str> = own.kinds().map(Kind::word).collect();
+            Some(kinds.join(","))
+        }
+        // An end can be set before there is something that ends.
+        Attribute::Expires => kind.map(|kind| {
+            own.expires
+                .get(&kind)
+                .map_or_else(String::new, ToString::to_string)
+        }),
+        Attribute::Delete => Some(String::new()),
+        _ => None,
     }
 }
 
@@ -124,27 +177,11 @@ pub fn value(
     question: &Question<'_>,
     path: &dyn Fn(Source, &Greeting) -> String,
 ) -> String {
-    let yes_or_no = |yes: bool| if yes { "1" } else { "0" }.to_owned();
-    match attribute {
-        Attribute::Exists => {
-            let wanted = |greeting: &Greeting| kind.is_none_or(|kind| greeting.kind == kind);
-            return yes_or_no(own.greetings.iter().any(wanted));
-        }
-        Attribute::Enabled => return yes_or_no(own.enabled),
-        Attribute::Locked => return yes_or_no(own.locked),
-        Attribute::State => return own.presence_at(question.now).word().to_owned(),
-        Attribute::Kinds => {
-            let kinds: Vec<&str> = own.kinds().map(Kind::word).collect();
-            return kinds.join(",");
-        }
-        // An end can be set before there is something that ends.
-        Attribute::Expires if kind.is_some() => {
-            return kind
-                .and_then(|kind| own.expires.get(&kind))
-                .map_or_else(String::new, ToString::to_string);
-        }
-        Attribute::Delete => return String::new(),
-        _ => {}
+    if let Some(value) = plain_value(attribute, own, kind) {
+        return value;
+    }
+    if attribute == Attribute::State {
+        return own.presence_at(question.now).word().to_owned();
     }
     let found = match kind {
         None => match choose(own, template, question) {
@@ -539,9 +576,9 @@ mod tests {
     #[test]
     fn words_are_read_as_they_are_written() {
         for attribute in Attribute::ALL {
-            assert_eq!(Attribute::parse(attribute.word()), Ok(attribute));
+            assert_eq!(Attribute::parse(attribute.word().as_bytes()), Ok(attribute));
         }
-        let fault = Attribute::parse("pin").unwrap_err();
+        let fault = Attribute::parse(b"pin").unwrap_err();
         assert!(
             fault.starts_with("'pin' is not an attribute of a greeting: expected exists, enabled,"),
             "{fault}"

@@ -322,7 +322,7 @@ impl Shared {
                     let name = shelf::name(greeting.kind, &greeting.language);
                     for (extension, bytes) in kept.files() {
                         let path = to.join(format!("{name}.{extension}"));
-                        write(&path, bytes, kept.modified()).map_err(|error| named(&path, &error))?;
+                        write(&path, bytes, kept.moment()).map_err(|error| named(&path, &error))?;
                     }
                 }
                 let path = notes::path(&to);

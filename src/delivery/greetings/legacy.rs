@@ -170,7 +170,7 @@ fn replace(path: &Path, kept: &Kept) -> io::Result<()> {
     }
     let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
     let beside = folder.join(format!(".{:016x}.wav", fastrand::u64(..)));
-    let replaced = write(&beside, kept.narrow(), kept.modified()).and_then(|()| fs::rename(&beside, path));
+    let replaced = write(&beside, kept.narrow(), kept.moment()).and_then(|()| fs::rename(&beside, path));
     if replaced.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(&beside);

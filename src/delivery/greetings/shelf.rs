@@ -13,7 +13,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::exchange::Exchange;
 use super::notes;
@@ -28,6 +28,8 @@ pub(super) const TEMPLATE: &str = "template";
 /// The tenant of those who have none.
 pub(super) const NO_TENANT: &str = "-";
 const TMP: &str = "tmp";
+/// Bytes of all names below the folder that are not unusually long.
+const ROOM: usize = 96;
 /// Samples a second of a `.wav` and of a `.wav16`.
 pub(super) const NARROW: u32 = 8_000;
 pub(super) const WIDE: u32 = 16_000;
@@ -48,24 +50,22 @@ pub(super) fn read_name(name: &str) -> Option<(Kind, &str)> {
 
 /// The folder of an operator, or of the templates.
 pub(super) fn folder(root: &Path, operator: Option<&Operator>) -> PathBuf {
+    // With room for a recording's name: a channel may wait for its path.
+    let mut folder = PathBuf::with_capacity(root.as_os_str().len() + ROOM);
+    folder.push(root);
     match operator {
-        None => root.join(TEMPLATE),
+        None => folder.push(TEMPLATE),
         Some(operator) => {
-            let tenant = if operator.tenant().is_empty() {
+            folder.push(OPERATORS);
+            folder.push(if operator.tenant().is_empty() {
                 NO_TENANT
             } else {
                 operator.tenant()
-            };
-            [
-                root,
-                Path::new(OPERATORS),
-                Path::new(tenant),
-                Path::new(operator.ext()),
-            ]
-            .iter()
-            .collect()
+            });
+            folder.push(operator.ext());
         }
     }
+    folder
 }
 
 /// Where what is under way lies.
@@ -289,8 +289,9 @@ fn has_twin(narrow_path: &Path, narrow: &Examined) -> bool {
     let same = match examine(&path, WIDE) {
         Err(error) if error.kind() == ErrorKind::NotFound => return false,
         Err(_) => false,
-        // Both are given the same time when they are written, so this holds unless somebody has copied them.
-        Ok(wide) if wide.modified == narrow.modified => true,
+        // Both are given the same moment when they are written, and no other two are (see `Kept::moment`); so this holds unless
+        // somebody has copied them. Where a file system keeps seconds alone the length tells most others apart.
+        Ok(wide) if wide.modified == narrow.modified => wide.samples.div_ceil(2) == narrow.samples,
         Ok(_) => {
             let read = |path: &Path| Sound::from_wav(&read_file(path).ok()?).ok();
             match (read(&path), read(narrow_path)) {
@@ -316,6 +317,9 @@ fn has_twin(narrow_path: &Path, narrow: &Examined) -> bool {
 pub(super) struct Kept {
     narrow: Vec<u8>,
     wide: Option<Vec<u8>>,
+    /// What its files are dated: the second in which it was recorded, and within it some nanosecond of its own. A crash that leaves
+    /// one file of this recording beside one of another, made in the same second, is seen by that.
+    moment: SystemTime,
     /// What will be known of it.
     pub(super) greeting: Greeting,
 }
@@ -327,15 +331,17 @@ impl Kept {
         let wide = (sound.rate >= WIDE).then(|| sound.resampled(WIDE));
         let narrow = wide.as_ref().unwrap_or(sound).resampled(NARROW);
         let bytes = narrow.to_wav(NARROW);
+        let modified = modified
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
         Self {
+            moment: moment(modified),
             greeting: Greeting {
                 kind,
                 language: language.to_owned(),
                 length: narrow.length(),
                 bytes: bytes.len() as u64,
-                modified: modified
-                    .duration_since(SystemTime::UNIX_EPOCH)
-                    .map_or(0, |since| since.as_secs()),
+                modified,
                 wide: wide.is_some(),
                 plays: 0,
             },
@@ -365,6 +371,7 @@ impl Kept {
         Ok(Self {
             narrow: read("wav")?,
             wide: greeting.wide.then(|| read("wav16")).transpose()?,
+            moment: moment(greeting.modified),
             greeting: greeting.clone(),
         })
     }
@@ -380,16 +387,16 @@ impl Kept {
         [("wav", self.narrow.as_slice())].into_iter().chain(wide)
     }
 
-    /// When it was recorded.
-    pub(super) fn modified(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(self.greeting.modified)
+    /// What its files are dated.
+    pub(super) fn moment(&self) -> SystemTime {
+        self.moment
     }
 
     /// Plans that it lies in that folder, and no other format of its name does.
     pub(super) fn plan(&self, exchange: &mut Exchange, folder: &Path) -> Result<(), String> {
         let name = name(self.greeting.kind, &self.greeting.language);
         for (extension, bytes) in self.files() {
-            exchange.put(folder.join(format!("{name}.{extension}")), bytes, self.modified())?;
+            exchange.put(folder.join(format!("{name}.{extension}")), bytes, self.moment)?;
         }
         let wide = self.wide.is_some();
         plan_removal(exchange, folder, |file| {
@@ -398,6 +405,11 @@ impl Kept {
                 .is_some_and(|extension| extension != "wav" && !(wide && extension == "wav16"))
         })
     }
+}
+
+/// A moment of its own within this second since 1970.
+fn moment(second: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::new(second, fastrand::u32(0..1_000_000_000))
 }
 
 /// Plans that files go whose names are unwanted.

@@ -177,16 +177,15 @@ enum shim_event {
 	SHIM_VARIABLE_SET,        /* channel, text: name, value */
 };
 
-/* What differs between channel and peer of SHIM_CHANNEL_CHANGED. */
+/* What differs from the channel as it was, in SHIM_CHANNEL_CHANGED. The bridge has messages of its own, and the cause of a
+ * hangup comes with the end. */
 enum shim_change {
 	SHIM_CHANGED_STATE = 1 << 0,
 	SHIM_CHANGED_IDENTITY = 1 << 1,
 	SHIM_CHANGED_CALLER = 1 << 2,
 	SHIM_CHANGED_CONNECTED = 1 << 3,
-	SHIM_CHANGED_BRIDGE = 1 << 4,
-	SHIM_CHANGED_EXTENSION = 1 << 5,
-	SHIM_CHANGED_APPLICATION = 1 << 6,
-	SHIM_CHANGED_HANGUP = 1 << 7,
+	SHIM_CHANGED_EXTENSION = 1 << 4,
+	SHIM_CHANGED_APPLICATION = 1 << 5,
 };
 
 struct shim_record {
@@ -208,11 +207,18 @@ struct shim_record {
 };
 
 typedef void (*shim_record_callback)(const struct shim_record *record, void *data);
+/* A change of a channel of which nothing is told; what Asterisk's thread pays for it began at that moment. */
+typedef void (*shim_passed_callback)(uint64_t began);
+
+#define SHIM_MOST_APPLICATIONS 8
 
 struct shim_subscription;
-/* NULL when there is no memory. The callback, whose data is NULL here, may run before this returns. It is given SHIM_RUNNING for
- * each channel that exists and then SHIM_CAUGHT_UP; a little of everything else may come before these. */
-struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback);
+/* NULL when there is no memory. The callbacks may run before this returns; the record's is given no data. It is given SHIM_RUNNING
+ * for each channel that exists and then SHIM_CAUGHT_UP; a little of everything else may come before these. That a channel goes
+ * on to another application is told of those alone, of which there are SHIM_MOST_APPLICATIONS at most; their names are to live as
+ * long as the subscription. */
+struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback, shim_passed_callback passed,
+	const char *const *applications, size_t count);
 /* Returns when the callback has run for the last time. Not to be called from the callback. */
 void shim_stasis_unsubscribe(struct shim_subscription *subscription);
 /* From now on also tell of channel variables that are set. */

@@ -488,7 +488,8 @@ static int differs(const char *one, const char *other)
 
 #define DIFFERS(part, field, plain) differs(PART(a, part, field, plain), PART(b, part, field, plain))
 
-/* Looks into those parts only that are not shared: the older snapshot is no longer in the processor's cache. */
+/* Looks into those parts only that are not shared: the older snapshot is no longer in the processor's
+ * cache. */
 static unsigned int differences(const struct ast_channel_snapshot *a, const struct ast_channel_snapshot *b)
 {
 	unsigned int changes = 0;
@@ -509,9 +510,6 @@ static unsigned int differences(const struct ast_channel_snapshot *a, const stru
 		|| DIFFERS(connected, name, connected_name))) {
 		changes |= SHIM_CHANGED_CONNECTED;
 	}
-	if (!SHARES(a, b, bridge) && DIFFERS(bridge, id, bridgeid)) {
-		changes |= SHIM_CHANGED_BRIDGE;
-	}
 	if (!SHARES(a, b, dialplan)) {
 		if (DIFFERS(dialplan, context, context) || DIFFERS(dialplan, exten, exten)) {
 			changes |= SHIM_CHANGED_EXTENSION;
@@ -520,60 +518,10 @@ static unsigned int differences(const struct ast_channel_snapshot *a, const stru
 			changes |= SHIM_CHANGED_APPLICATION;
 		}
 	}
-	if (!SHARES(a, b, hangup) && (PART(a, hangup, cause, hangupcause) != PART(b, hangup, cause, hangupcause)
-		|| DIFFERS(hangup, source, hangupsource))) {
-		changes |= SHIM_CHANGED_HANGUP;
-	}
 	return changes;
 }
 
 /* Each of the following makes a record of a message's data, and tells whether there is something to report. */
-
-/* A channel goes with a snapshot that has AST_FLAG_DEAD, in every version: ast_channel_destructor() sets the flag and publishes
- * (main/channel.c). In 16 the cache is cleared after that, which is no news. */
-static int on_snapshots(struct shim_record *record, const struct ast_channel_snapshot *old, const struct ast_channel_snapshot *new)
-{
-	if (!new || (old && ast_test_flag(&old->flags, AST_FLAG_DEAD))) {
-		return 0;
-	}
-	if (ast_test_flag(&new->flags, AST_FLAG_DEAD)) {
-		record->event = SHIM_CHANNEL_GONE;
-	} else if (!old) {
-		record->event = SHIM_CHANNEL_CREATED;
-	} else {
-		record->event = SHIM_CHANNEL_CHANGED;
-		record->changes = differences(old, new);
-		if (!record->changes) {
-			return 0;
-		}
-	}
-	fill_snapshot(&record->channel, new);
-	return 1;
-}
-
-#if PLANFIX_ASTERISK_MAJOR <= 16
-static int on_cache_update(struct shim_record *record, void *data)
-{
-	const struct stasis_cache_update *update = data;
-
-	if (update->type != ast_channel_snapshot_type()) {
-		return 0;
-	}
-	if (update->new_snapshot) {
-		/* The update was made a little later than the message in it. */
-		record->time = microseconds(*stasis_message_timestamp(update->new_snapshot));
-	}
-	return on_snapshots(record, update->old_snapshot ? stasis_message_data(update->old_snapshot) : NULL,
-		update->new_snapshot ? stasis_message_data(update->new_snapshot) : NULL);
-}
-#else
-static int on_snapshot_update(struct shim_record *record, void *data)
-{
-	const struct ast_channel_snapshot_update *update = data;
-
-	return on_snapshots(record, update->old_snapshot, update->new_snapshot);
-}
-#endif
 
 static int on_entered(struct shim_record *record, void *data)
 {
@@ -741,12 +689,13 @@ static int on_variable(struct shim_record *record, void *data)
 static const struct {
 	const char *name;
 	struct stasis_message_type *(*type)(void);
+	/* None for the first, see on_snapshots(). */
 	int (*fill)(struct shim_record *record, void *data);
 } kinds[] = {
 #if PLANFIX_ASTERISK_MAJOR <= 16
-	{ "stasis_cache_update", stasis_cache_update_type, on_cache_update },
+	{ "stasis_cache_update", stasis_cache_update_type, NULL },
 #else
-	{ "ast_channel_snapshot_type", ast_channel_snapshot_type, on_snapshot_update },
+	{ "ast_channel_snapshot_type", ast_channel_snapshot_type, NULL },
 #endif
 	{ "ast_channel_dial_type", ast_channel_dial_type, on_dial },
 	{ "ast_channel_entered_bridge_type", ast_channel_entered_bridge_type, on_entered },
@@ -763,11 +712,16 @@ static const struct {
 	{ "ast_channel_varset_type", ast_channel_varset_type, on_variable },
 };
 
-/* The last of kinds, because not every subscriber wants it. */
-enum { VARIABLE_SET = ARRAY_LEN(kinds) - 1 };
+enum {
+	SNAPSHOTS = 0,
+	/* The last of kinds, because not every subscriber wants it. */
+	VARIABLE_SET = ARRAY_LEN(kinds) - 1,
+};
 
 struct shim_subscription {
 	shim_record_callback callback;
+	shim_passed_callback passed;
+	const char *applications[SHIM_MOST_APPLICATIONS];
 	/* Those of kinds; NULL where stasis.conf declines one. */
 	struct stasis_message_type *types[ARRAY_LEN(kinds)];
 	struct stasis_topic *topic;
@@ -829,19 +783,91 @@ void shim_stasis_running(shim_record_callback callback, void *data)
 	ao2_ref(all, -1);
 }
 
+static int is_telling(const struct shim_subscription *self, const char *application)
+{
+	size_t at;
+
+	for (at = 0; at < ARRAY_LEN(self->applications) && self->applications[at]; at++) {
+		if (!strcmp(self->applications[at], application)) {
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* Nearly every step in the dialplan publishes a snapshot, and hardly any says something of a call. So what is passed over is found
+ * out before anything else is done.
+ *
+ * A channel goes with a snapshot that has AST_FLAG_DEAD, in every version: ast_channel_destructor() sets the flag and publishes
+ * (main/channel.c). In 16 the cache is cleared after that, which is no news. */
+static void on_snapshots(const struct shim_subscription *self, struct stasis_message *message, uint64_t began)
+{
+#if PLANFIX_ASTERISK_MAJOR <= 16
+	const struct stasis_cache_update *update = stasis_message_data(message);
+	const struct ast_channel_snapshot *old = update->old_snapshot ? stasis_message_data(update->old_snapshot) : NULL;
+	const struct ast_channel_snapshot *new = update->new_snapshot ? stasis_message_data(update->new_snapshot) : NULL;
+#else
+	const struct ast_channel_snapshot_update *update = stasis_message_data(message);
+	const struct ast_channel_snapshot *old = update->old_snapshot;
+	const struct ast_channel_snapshot *new = update->new_snapshot;
+#endif
+	enum shim_event event;
+	unsigned int changes = 0;
+
+#if PLANFIX_ASTERISK_MAJOR <= 16
+	if (update->type != ast_channel_snapshot_type()) {
+		return;
+	}
+	/* The update was made a little later than the message in it. */
+	message = update->new_snapshot;
+#endif
+	if (!new || (old && ast_test_flag(&old->flags, AST_FLAG_DEAD))) {
+		return;
+	}
+	if (ast_test_flag(&new->flags, AST_FLAG_DEAD)) {
+		event = SHIM_CHANNEL_GONE;
+	} else if (!old) {
+		event = SHIM_CHANNEL_CREATED;
+	} else {
+		event = SHIM_CHANNEL_CHANGED;
+		changes = differences(old, new);
+		if (changes == SHIM_CHANGED_APPLICATION && !is_telling(self, PART(new, dialplan, appl, appl))) {
+			changes = 0;
+		}
+		if (!changes) {
+			self->passed(began);
+			return;
+		}
+	}
+	{
+		struct shim_record record = {
+			.event = event,
+			.time = microseconds(*stasis_message_timestamp(message)),
+			.began = began,
+			.changes = changes,
+		};
+
+		fill_snapshot(&record.channel, new);
+		self->callback(&record, NULL);
+	}
+}
+
 static void on_message(void *data, struct stasis_subscription *subscription, struct stasis_message *message)
 {
 	const struct shim_subscription *self = data;
 	const struct stasis_message_type *type = stasis_message_type(message);
-	struct shim_record record = {
-		.time = microseconds(*stasis_message_timestamp(message)),
-		.began = shim_nanoseconds(),
-	};
+	uint64_t began = shim_nanoseconds();
 	size_t at;
 
 	(void) subscription;
-	for (at = 0; at < ARRAY_LEN(kinds); at++) {
+	if (self->types[SNAPSHOTS] == type) {
+		on_snapshots(self, message, began);
+		return;
+	}
+	for (at = SNAPSHOTS + 1; at < ARRAY_LEN(kinds); at++) {
 		if (self->types[at] == type) {
+			struct shim_record record = { .time = microseconds(*stasis_message_timestamp(message)), .began = began };
+
 			if (kinds[at].fill(&record, stasis_message_data(message))) {
 				self->callback(&record, NULL);
 			}
@@ -849,8 +875,9 @@ static void on_message(void *data, struct stasis_subscription *subscription, str
 		}
 	}
 	if (type == self->beginning) {
+		struct shim_record record = { .event = SHIM_CAUGHT_UP, .began = began };
+
 		shim_stasis_running(self->callback, NULL);
-		record.event = SHIM_CAUGHT_UP;
 		record.time = microseconds(ast_tvnow());
 		self->callback(&record, NULL);
 	}
@@ -869,11 +896,12 @@ static int begin(const struct shim_subscription *self)
 	return 0;
 }
 
-struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback)
+struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback, shim_passed_callback passed,
+	const char *const *applications, size_t count)
 {
 	/* A topic whose last reference is still held by a task of the previous subscription would be found again by its name
 	 * (main/stasis.c, stasis_topic_create_with_detail). */
-	static int count;
+	static int subscriptions;
 	struct stasis_topic *const sources[] = {
 #if PLANFIX_ASTERISK_MAJOR <= 16
 		/* Everything of the other, with updates that know the snapshot before in place of bare snapshots. The cache works on
@@ -893,10 +921,14 @@ struct shim_subscription *shim_stasis_subscribe(shim_record_callback callback)
 		return NULL;
 	}
 	self->callback = callback;
+	self->passed = passed;
+	for (at = 0; at < ARRAY_LEN(self->applications) && at < count; at++) {
+		self->applications[at] = applications[at];
+	}
 	for (at = 0; at < ARRAY_LEN(kinds); at++) {
 		self->types[at] = kinds[at].type();
 	}
-	snprintf(name, sizeof(name), "res_planfix:calls/%d", ast_atomic_fetchadd_int(&count, +1));
+	snprintf(name, sizeof(name), "res_planfix:calls/%d", ast_atomic_fetchadd_int(&subscriptions, +1));
 	self->topic = stasis_topic_create(name);
 	/* One topic and one subscription for all, as main/cdr.c does it: two subscriptions would be two task processors, and a
 	 * channel's news would overtake its bridge's. */

@@ -13,7 +13,7 @@
 //! Asterisk makes a queue for the records. It warns when 5000 wait (as for CDR and CEL), so a subscriber
 //! copies, hands on and returns.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr::NonNull;
 use std::time::Duration;
 
@@ -24,6 +24,12 @@ use crate::sys;
 
 /// Who is told what happens.
 pub trait Subscriber {
+    /// That a channel goes on to another application is told of these alone; eight at most.
+    const APPLICATIONS: &'static [&'static CStr];
+
+    /// A message was passed over because none of [`Changes`] is in it; it has cost so much of Asterisk's thread.
+    fn passed(cost: Duration);
+
     /// Takes one record. It must not wait, and must not drop the [`Subscription`], which would wait for it.
     fn record(record: Record<'_>);
 }
@@ -53,7 +59,7 @@ pub enum Event<'a> {
     ChannelCreated {
         channel: Snapshot<'a>,
     },
-    /// Something that a [`Snapshot`] tells is not as it was.
+    /// Something of a channel is not as it was.
     ChannelChanged {
         channel: Snapshot<'a>,
         changes: Changes,
@@ -272,36 +278,25 @@ impl State {
     }
 }
 
-/// Which parts of a channel changed.
+/// What changed of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changes(c_uint);
 
-macro_rules! changes {
-    ($($(#[$doc:meta])* $name:ident = $bit:ident;)*) => {
-        $(
-            $(#[$doc])*
-            pub fn $name(self) -> bool {
-                self.0 & sys::$bit != 0
-            }
-        )*
-    };
-}
-
 impl Changes {
-    changes! {
-        state = SHIM_CHANGED_STATE;
-        /// The name, the linked id or the account code.
-        identity = SHIM_CHANGED_IDENTITY;
-        /// The caller's number, name, ANI, RDNIS or restriction, or the dialled number.
-        caller = SHIM_CHANGED_CALLER;
-        connected = SHIM_CHANGED_CONNECTED;
-        bridge = SHIM_CHANGED_BRIDGE;
-        /// The context or the extension.
-        extension = SHIM_CHANGED_EXTENSION;
-        /// The application or its arguments, as with every step in the dialplan.
-        application = SHIM_CHANGED_APPLICATION;
-        /// The hangup's cause or source.
-        hangup = SHIM_CHANGED_HANGUP;
+    pub const STATE: Self = Self(sys::SHIM_CHANGED_STATE);
+    /// The name, the linked id or the account code.
+    pub const IDENTITY: Self = Self(sys::SHIM_CHANGED_IDENTITY);
+    /// The caller's number, name, ANI, RDNIS or restriction, or the dialled number.
+    pub const CALLER: Self = Self(sys::SHIM_CHANGED_CALLER);
+    pub const CONNECTED: Self = Self(sys::SHIM_CHANGED_CONNECTED);
+    /// The context or the extension.
+    pub const EXTENSION: Self = Self(sys::SHIM_CHANGED_EXTENSION);
+    /// The application or its arguments, as with every step in the dialplan.
+    pub const APPLICATION: Self = Self(sys::SHIM_CHANGED_APPLICATION);
+
+    /// Whether that is among them.
+    pub fn holds(self, part: Self) -> bool {
+        self.0 & part.0 != 0
     }
 }
 
@@ -414,9 +409,7 @@ impl<'a> Bridge<'a> {
 impl<'a> Record<'a> {
     /// How long ago Asterisk gave this to us: what its thread has paid for the message up to now.
     pub fn cost(&self) -> Duration {
-        // SAFETY: it reads a clock.
-        let now = unsafe { sys::shim_nanoseconds() };
-        Duration::from_nanos(now.saturating_sub(self.began))
+        since(self.began)
     }
 
     /// `None` for an event that this does not know.
@@ -508,6 +501,18 @@ impl<'a> Record<'a> {
     }
 }
 
+/// The time since a moment of the shim's clock.
+fn since(began: u64) -> Duration {
+    // SAFETY: it reads a clock.
+    let now = unsafe { sys::shim_nanoseconds() };
+    Duration::from_nanos(now.saturating_sub(began))
+}
+
+/// Called by the shim on the subscription's thread.
+unsafe extern "C" fn passed<S: Subscriber>(began: u64) {
+    guard("a stasis message", || S::passed(since(began)));
+}
+
 /// Called by the shim on the subscription's thread; `record` and what it points to live until this returns.
 unsafe extern "C" fn record<S: Subscriber>(record: *const sys::shim_record, _data: *mut c_void) {
     guard("a stasis record", || {
@@ -537,9 +542,17 @@ impl Subscription {
     ///
     /// Asterisk has no memory, or is going down.
     pub fn channels_and_bridges<S: Subscriber>() -> Result<Self, RegistrationError> {
-        // SAFETY: the callback is sound for whatever the shim gives it, and lives as long as the image, which
-        // is never unmapped.
-        let subscription = unsafe { sys::shim_stasis_subscribe(Some(record::<S>)) };
+        let applications: Vec<*const c_char> = S::APPLICATIONS.iter().map(|name| name.as_ptr()).collect();
+        // SAFETY: the callbacks are sound for whatever the shim gives them, and live as long as the image, which is never
+        // unmapped; so do the names. The list of them is copied before this returns.
+        let subscription = unsafe {
+            sys::shim_stasis_subscribe(
+                Some(record::<S>),
+                Some(passed::<S>),
+                applications.as_ptr(),
+                applications.len(),
+            )
+        };
         let subscription = NonNull::new(subscription)
             .map(Self)
             .ok_or_else(|| RegistrationError::new("stasis subscription to", c"channels and bridges"))?;

@@ -19,19 +19,36 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Histogram {
+    /// An empty one.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
             counts: [const { AtomicU64::new(0) }; BUCKETS],
             longest: AtomicU64::new(0),
         }
     }
-}
 
-impl Histogram {
+    /// Forgets what was counted.
+    pub fn clear(&self) {
+        for count in &self.counts {
+            count.store(0, Ordering::Relaxed);
+        }
+        self.longest.store(0, Ordering::Relaxed);
+    }
+
     /// Counts one.
     pub fn note(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.counts[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
-        self.longest.fetch_max(nanos, Ordering::Relaxed);
+        // Hardly ever, and looking is cheaper than exchanging.
+        if nanos > self.longest.load(Ordering::Relaxed) {
+            self.longest.fetch_max(nanos, Ordering::Relaxed);
+        }
     }
 
     /// How many were counted.

@@ -3,25 +3,51 @@
 //! Invariant: it runs on one thread of Asterisk's, copies, takes one lock for as long as a table is changed, and waits for
 //! nothing else.
 
-use std::sync::PoisonError;
+use std::ffi::CStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::state;
 use crate::ast::stasis::{
     Bridge, Changes, DialPhase, Event, Parking, Record, Snapshot, State, Subscriber, Transfer,
 };
 use crate::core::durations::{Durations, Micros};
+use crate::core::histogram::Histogram;
 use crate::core::record::{self, Channel, Phase, RECORDING, Stage, Text, What};
 
 pub(super) struct Follower;
 
+/// What stasis messages take of Asterisk's thread.
+pub(super) struct Costs {
+    pub(super) all: Histogram,
+    /// The same of those that became records, which are fewer and cost more.
+    pub(super) records: Histogram,
+}
+
+/// Since the load. It has a place of its own, because most messages are passed over and need nothing else of ours.
+pub(super) static COSTS: Costs = Costs {
+    all: Histogram::new(),
+    records: Histogram::new(),
+};
+
+impl Costs {
+    /// From now on.
+    pub(super) fn start_over(&self) {
+        self.all.clear();
+        self.records.clear();
+    }
+}
+
 impl Subscriber for Follower {
+    const APPLICATIONS: &'static [&'static CStr] = &TELLING;
+
+    fn passed(cost: Duration) {
+        COSTS.all.note(cost);
+    }
+
     fn record(record: Record<'_>) {
         let Some(state) = state::current() else { return };
-        let lasting = &state.lasting;
-        {
-            let mut durations = lasting.durations.lock().unwrap_or_else(PoisonError::into_inner);
-            note(&mut durations, &record);
-        }
+        note(&state.lasting.durations, &record);
         let mut taken = false;
         if let Some(calls) = &state.calls {
             if let Event::VariableSet { channel, name, .. } = record.event
@@ -35,30 +61,32 @@ impl Subscriber for Follower {
             }
         }
         let cost = record.cost();
-        lasting.callbacks.note(cost);
+        COSTS.all.note(cost);
         if taken {
-            lasting.records.note(cost);
+            COSTS.records.note(cost);
         }
     }
 }
 
-fn note(durations: &mut Durations, record: &Record<'_>) {
+fn note(durations: &Mutex<Durations>, record: &Record<'_>) {
     let at = micros(record.time);
+    let lock = || durations.lock().unwrap_or_else(PoisonError::into_inner);
     match record.event {
         Event::Running { channel, bridge } => {
-            begin(durations, &channel, at);
+            let mut durations = lock();
+            begin(&mut durations, &channel, at);
             // When it entered is not known: time in this bridge counts from now.
             if bridge.is_some() {
                 durations.entered(&uniqueid(&channel), at);
             }
         }
-        Event::ChannelCreated { channel } => begin(durations, &channel, at),
-        Event::ChannelChanged { channel, changes, .. } if changes.state() => {
-            rings_or_talks(durations, &channel, at);
+        Event::ChannelCreated { channel } => begin(&mut lock(), &channel, at),
+        Event::ChannelChanged { channel, changes } if changes.holds(Changes::STATE) => {
+            rings_or_talks(&mut lock(), &channel, at);
         }
-        Event::ChannelGone { channel } => durations.ended(&uniqueid(&channel), at),
-        Event::BridgeEntered { channel, .. } => durations.entered(&uniqueid(&channel), at),
-        Event::BridgeLeft { channel, .. } => durations.left(&uniqueid(&channel), at),
+        Event::ChannelGone { channel } => lock().ended(&uniqueid(&channel), at),
+        Event::BridgeEntered { channel, .. } => lock().entered(&uniqueid(&channel), at),
+        Event::BridgeLeft { channel, .. } => lock().left(&uniqueid(&channel), at),
         _ => {}
     }
 }
@@ -89,13 +117,13 @@ fn micros(time: i64) -> Micros {
 // ---- the copy -----------------------------------------------------------------------------------------------------------
 
 /// Applications that say something about a call; the others come and go with every line of the dialplan.
-const TELLING: [&[u8]; 6] = [
-    b"Dial",
-    b"Queue",
-    b"VoiceMail",
-    b"MinivmRecord",
-    b"FollowMe",
-    b"ConfBridge",
+const TELLING: [&CStr; 6] = [
+    c"Dial",
+    c"Queue",
+    c"VoiceMail",
+    c"MinivmRecord",
+    c"FollowMe",
+    c"ConfBridge",
 ];
 /// Only Dial()'s arguments are looked at, and the names of the devices stand at their beginning.
 const MOST_DATA: usize = 512;
@@ -115,17 +143,10 @@ pub(super) fn copy(record: &Record<'_>, wants: impl Fn(&[u8]) -> bool) -> Option
             channel: channel(&snapshot),
         },
         Event::ChannelChanged {
-            channel: snapshot,
-            changes,
-            ..
-        } => {
-            if !tells(changes, &snapshot) {
-                return None;
-            }
-            What::Changed {
-                channel: channel(&snapshot),
-            }
-        }
+            channel: snapshot, ..
+        } => What::Changed {
+            channel: channel(&snapshot),
+        },
         Event::ChannelGone { channel: snapshot } => What::Gone {
             channel: channel(&snapshot),
         },
@@ -242,17 +263,6 @@ pub(super) fn copy(record: &Record<'_>, wants: impl Fn(&[u8]) -> bool) -> Option
     })
 }
 
-/// Whether a change is one of those that the tracker goes by. Bridges have records of their own, and what a hangup's cause
-/// is comes with the dial's and the channel's end.
-fn tells(changes: Changes, snapshot: &Snapshot<'_>) -> bool {
-    changes.state()
-        || changes.identity()
-        || changes.caller()
-        || changes.connected()
-        || changes.extension()
-        || (changes.application() && TELLING.contains(&snapshot.application()))
-}
-
 /// Where a channel is recorded to stands in a variable of it, which must not be asked for here: it has a lock. Until the thread
 /// that follows calls has asked, the channel's name stands in the path's place.
 fn recorded(record: &Record<'_>, channel: &Snapshot<'_>) -> record::Record {
@@ -296,7 +306,7 @@ fn boxed(snapshot: &Snapshot<'_>) -> Box<Channel> {
 
 fn channel(snapshot: &Snapshot<'_>) -> Channel {
     let application = snapshot.application();
-    let telling = TELLING.contains(&application);
+    let telling = TELLING.iter().any(|name| name.to_bytes() == application);
     let data = if telling { snapshot.application_data() } else { b"" };
     Channel {
         uniqueid: text(snapshot.uniqueid()),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::app_op_greeting::OpGreeting;
 use super::app_op_greeting_menu::OpGreetingMenu;
 use super::calls::Calls;
-use super::follow::Follower;
+use super::follow::{COSTS, Follower};
 use super::func_call_duration::CallDuration;
 use super::func_op_greeting::OpGreetingFunction;
 use super::func_planfix_contact::PlanfixContact;
@@ -79,6 +79,7 @@ impl Module for PlanfixModule {
         for problem in &read.notices {
             log::warn!("{problem}");
         }
+        COSTS.start_over();
         let lasting = Arc::new(Lasting::new());
         lasting.set_up.store(set_up, Ordering::Relaxed);
         let mut unlit = BTreeSet::new();

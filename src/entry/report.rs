@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::calls::Calls;
+use super::follow::COSTS;
 use super::greetings::Held;
 use super::state::{Lasting, State};
 use crate::ast::guard;
@@ -61,7 +62,7 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
         rows.push(("Calls", "Calls", following(calls)));
         rows.push(("Recording", "Recording", recording(calls)));
     }
-    rows.push(("Callbacks", "Callbacks", callbacks(&state.lasting)));
+    rows.push(("Callbacks", "Callbacks", callbacks()));
     let Some(delivery) = &state.delivery else {
         return rows;
     };
@@ -170,7 +171,7 @@ fn recording(calls: &Calls) -> String {
 }
 
 /// What Asterisk pays for being listened to, message by message. Most messages become no record and cost next to nothing.
-fn callbacks(lasting: &Lasting) -> String {
+fn callbacks() -> String {
     let micros = |took: Duration| took.as_secs_f64() * 1e6;
     let figures = |histogram: &Histogram, what: &str| {
         format!(
@@ -183,8 +184,8 @@ fn callbacks(lasting: &Lasting) -> String {
     };
     format!(
         "{}; {}",
-        figures(&lasting.callbacks, "messages"),
-        figures(&lasting.records, "of them records")
+        figures(&COSTS.all, "messages"),
+        figures(&COSTS.records, "of them records")
     )
 }
 

@@ -15,7 +15,6 @@ use super::http_records::Downloads;
 use super::links;
 use crate::core::direction::Direction;
 use crate::core::durations::Durations;
-use crate::core::histogram::Histogram;
 use crate::core::recent::Recent;
 use crate::core::settings::{Problem, Settings};
 use crate::delivery::Delivery;
@@ -45,10 +44,6 @@ pub(super) struct State {
 pub(super) struct Lasting {
     pub(super) directions: Mutex<Recent<Direction>>,
     pub(super) durations: Mutex<Durations>,
-    /// What each stasis message took of Asterisk's thread.
-    pub(super) callbacks: Histogram,
-    /// The same of those that became records, which are fewer and cost more.
-    pub(super) records: Histogram,
     /// What links to recordings are signed with.
     pub(super) link_keys: Arc<LinkKeys>,
     /// Who tells AMI's listeners what channels have reported.
@@ -74,8 +69,6 @@ impl Lasting {
         Self {
             directions: Mutex::new(Recent::new(REMEMBERED_CALLS)),
             durations: Mutex::default(),
-            callbacks: Histogram::default(),
-            records: Histogram::default(),
             link_keys: Arc::new(LinkKeys::new(&links::keys_folder())),
             herald: Herald::default(),
             greetings: Held::default(),

@@ -25,7 +25,7 @@ use ast::function::{FunctionRegistration, ReadFunction, Unreadable, Unwritable, 
 use ast::http::{self, Handler, HttpRegistration, Response};
 use ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
 use ast::module::{Load, Module, Reload, Unload};
-use ast::stasis::{Bridge, Event, Record, Snapshot, Subscriber, Subscription, running_channels};
+use ast::stasis::{Bridge, Changes, Event, Record, Snapshot, Subscriber, Subscription, running_channels};
 use ast::thread::{Joined, Place, Thread};
 use ast::voice::{self, Ended, HungUp, Played, RecordLimits};
 use ast::{config, database, guard, manager, module, paths, thread};
@@ -377,6 +377,12 @@ impl Application for Talk {
 struct Told;
 
 impl Subscriber for Told {
+    const APPLICATIONS: &'static [&'static CStr] = &[c"Queue", c"another-application"];
+
+    fn passed(_cost: Duration) {
+        log::info!(target: "res_planfix::stasis", "passed over");
+    }
+
     fn record(record: Record<'_>) {
         log::info!(target: "res_planfix::stasis", "{}", line(record));
         if let Event::VariableSet { name: b"panic", .. } = record.event {
@@ -459,18 +465,16 @@ fn line(Record { time, event, .. }: Record<'_>) -> String {
         Event::ChannelCreated { channel } => format!("ChannelCreated {}", snapshot(channel)),
         Event::ChannelChanged { channel, changes } => {
             let parts = [
-                ("state", changes.state()),
-                ("identity", changes.identity()),
-                ("caller", changes.caller()),
-                ("connected", changes.connected()),
-                ("bridge", changes.bridge()),
-                ("extension", changes.extension()),
-                ("application", changes.application()),
-                ("hangup", changes.hangup()),
+                ("state", Changes::STATE),
+                ("identity", Changes::IDENTITY),
+                ("caller", Changes::CALLER),
+                ("connected", Changes::CONNECTED),
+                ("extension", Changes::EXTENSION),
+                ("application", Changes::APPLICATION),
             ];
             let changed: Vec<&str> = parts
                 .iter()
-                .filter_map(|(name, changed)| changed.then_some(*name))
+                .filter_map(|(name, part)| changes.holds(*part).then_some(*name))
                 .collect();
             format!("ChannelChanged {} {}", changed.join(","), snapshot(channel))
         }

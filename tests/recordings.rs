@@ -614,19 +614,28 @@ fn is_so(status: &Status, holds: impl FnOnce(&Recordings) -> bool) -> bool {
 }
 
 fn end(callid: &str, ext: &str, recorded: bool) -> Draft {
-    let event = draft::Event {
-        direction: Direction::In,
-        phone: b"79101234567",
-        diversion: b"74951112233",
-        ext: ext.as_bytes(),
-        callid: callid.as_bytes(),
-    };
+    let event = event(callid, ext);
     let form = event
         .form(Kind::Completed)
         .field(b"duration", b"2")
         .field(b"is_recorded", if recorded { b"1" } else { b"0" })
         .field(b"status", b"Success");
     event.draft(Kind::Completed, form)
+}
+
+fn shows(callid: &str, ext: &str, kind: Kind) -> Draft {
+    let event = event(callid, ext);
+    event.draft(kind, event.form(kind))
+}
+
+fn event<'a>(callid: &'a str, ext: &'a str) -> draft::Event<'a> {
+    draft::Event {
+        direction: Direction::In,
+        phone: b"79101234567",
+        diversion: b"74951112233",
+        ext: ext.as_bytes(),
+        callid: callid.as_bytes(),
+    }
 }
 
 fn pair(what: &str, link: &str) -> (String, String) {
@@ -746,6 +755,37 @@ fn what_was_not_converted_goes_on_after_a_restart() {
     bench.ends("2.1", "101", false);
     let requests = bench.until("the next call", |_, requests| requests.len() > 6);
     assert_eq!(requests.len(), 7, "nothing is told twice: {requests:#?}");
+}
+
+/// A card that an earlier run has left open is closed when all channels were looked at, and the recording can be ready first.
+#[test]
+fn the_link_waits_for_an_end_that_comes_after_a_restart() {
+    let mut bench = Bench::new();
+    bench.start();
+    bench.place.put("a.wav", &recorded());
+    let shown = [Kind::Incoming, Kind::Accepted].map(|kind| shows("1.1", "101", kind));
+    bench.delivery().submit(shown.to_vec()).unwrap();
+    bench.is_recorded("1.1", "a.wav");
+    bench.until("the card", |_, requests| Bench::told(requests, "1.1").len() == 2);
+    bench.stop();
+    bench.start();
+    bench.until("an mp3", |status, _| {
+        is_so(status, |recordings| recordings.converted == 1)
+    });
+    bench.ends("1.1", "101", false);
+    let requests = bench.until("the link", |_, requests| Bench::told(requests, "1.1").len() == 4);
+    assert_eq!(
+        Bench::told(&requests, "1.1")[2..],
+        [
+            pair("COMPLETED", ""),
+            pair("record", "https://pbx.example.com/a.mp3")
+        ]
+    );
+    let end = &requests[2].fields;
+    assert!(
+        end.contains(&("is_recorded".to_owned(), "1".to_owned())),
+        "the end promises what follows: {end:?}"
+    );
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! Invariants:
 //! - within a lane requests leave in the order in which they came, one under way at a time;
 //! - lanes do not wait for each other;
-//! - of the lanes that are ready, those of calls that go on now leave before the backlog, and within either the oldest
-//!   request first.
+//! - of the lanes that are ready, those of calls that go on now leave before the backlog, what is late comes last, and within
+//!   each the oldest request goes first.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -27,10 +27,21 @@ pub struct Parcel {
     pub draft: Draft,
 }
 
+/// How a lane stands among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Haste {
+    /// Its call goes on now.
+    Live,
+    /// It was read back from the disk.
+    Backlog,
+    /// It has waited for so long that nobody waits for it any more.
+    Late,
+}
+
 #[derive(Debug)]
 struct Lane {
     waiting: VecDeque<Arc<Parcel>>,
-    backlog: bool,
+    haste: Haste,
     state: LaneState,
 }
 
@@ -45,7 +56,7 @@ enum LaneState {
 #[derive(Debug, Default)]
 pub struct Lanes {
     lanes: HashMap<Arc<str>, Lane>,
-    ready: BTreeSet<(bool, u64, Arc<str>)>,
+    ready: BTreeSet<(Haste, u64, Arc<str>)>,
     resting: BTreeSet<(Millis, Arc<str>)>,
     ids: HashSet<u64>,
     under_way: usize,
@@ -81,31 +92,91 @@ impl Lanes {
         self.lanes.values().flat_map(|lane| &lane.waiting)
     }
 
-    /// Adds a parcel at the end of its lane. `backlog`: it was read back from the disk and is in no hurry.
-    pub fn push(&mut self, parcel: Arc<Parcel>, backlog: bool) {
+    /// Adds a parcel at the end of its lane. `haste` is that of a lane that begins with it.
+    pub fn push(&mut self, parcel: Arc<Parcel>, haste: Haste) {
         self.ids.insert(parcel.id);
         if let Some(lane) = self.lanes.get_mut(parcel.draft.callid.as_str()) {
             lane.waiting.push_back(parcel);
             return;
         }
         let callid: Arc<str> = parcel.draft.callid.as_str().into();
-        self.ready.insert((backlog, parcel.id, Arc::clone(&callid)));
+        self.ready.insert((haste, parcel.id, Arc::clone(&callid)));
         let lane = Lane {
             waiting: VecDeque::from([parcel]),
-            backlog,
+            haste,
             state: LaneState::Ready,
         };
         self.lanes.insert(callid, lane);
     }
 
-    /// The next parcel to send; its lane is under way until [`Lanes::finish`] or [`Lanes::rest`].
-    pub fn next(&mut self, now: Millis) -> Option<Arc<Parcel>> {
+    /// The next parcel to send; its lane is under way until [`Lanes::finish`] or [`Lanes::rest`]. `late`: what is late may go
+    /// too.
+    pub fn next(&mut self, now: Millis, late: bool) -> Option<Arc<Parcel>> {
         self.wake(now);
+        if !late && self.is_first_late() {
+            return None;
+        }
         let (_, _, callid) = self.ready.pop_first()?;
         let lane = self.lanes.get_mut(&callid)?;
         lane.state = LaneState::UnderWay;
         self.under_way += 1;
         lane.waiting.front().cloned()
+    }
+
+    /// Whether all that is ready is late.
+    #[must_use]
+    pub fn is_first_late(&self) -> bool {
+        self.ready
+            .first()
+            .is_some_and(|(haste, ..)| *haste == Haste::Late)
+    }
+
+    /// Lanes whose first parcel was born before `moment` are late from now on.
+    pub fn age(&mut self, moment: Millis) {
+        for (callid, lane) in &mut self.lanes {
+            let Some(head) = lane.waiting.front() else {
+                continue;
+            };
+            if lane.haste == Haste::Late || head.born >= moment {
+                continue;
+            }
+            if lane.state == LaneState::Ready {
+                self.ready.remove(&(lane.haste, head.id, Arc::clone(callid)));
+                self.ready.insert((Haste::Late, head.id, Arc::clone(callid)));
+            }
+            lane.haste = Haste::Late;
+        }
+    }
+
+    /// Lets go of late lanes of which everything has a number above `after` and was born before `moment`, and says how many
+    /// parcels that were: whoever has them elsewhere gives them back when it is their turn.
+    pub fn let_go(&mut self, after: u64, moment: Millis) -> usize {
+        let before = self.ids.len();
+        let (ready, resting, ids) = (&mut self.ready, &mut self.resting, &mut self.ids);
+        self.lanes.retain(|callid, lane| {
+            let goes = lane.haste == Haste::Late
+                && lane.state != LaneState::UnderWay
+                && lane
+                    .waiting
+                    .iter()
+                    .all(|parcel| parcel.id > after && parcel.born < moment);
+            if goes {
+                for parcel in &lane.waiting {
+                    ids.remove(&parcel.id);
+                }
+                match (lane.state, lane.waiting.front()) {
+                    (LaneState::Resting(due), _) => {
+                        resting.remove(&(due, Arc::clone(callid)));
+                    }
+                    (_, Some(head)) => {
+                        ready.remove(&(lane.haste, head.id, Arc::clone(callid)));
+                    }
+                    (_, None) => {}
+                }
+            }
+            !goes
+        });
+        before - self.ids.len()
     }
 
     /// When the first resting lane becomes ready.
@@ -187,8 +258,8 @@ impl Lanes {
                 }
                 !goes
             });
-            let (backlog, state, new_head) = (
-                lane.backlog,
+            let (haste, state, new_head) = (
+                lane.haste,
                 lane.state,
                 lane.waiting.front().map(|parcel| parcel.id),
             );
@@ -197,7 +268,7 @@ impl Lanes {
             }
             match (state, head) {
                 (LaneState::Ready, Some(head)) => {
-                    self.ready.remove(&(backlog, head, Arc::clone(&callid)));
+                    self.ready.remove(&(haste, head, Arc::clone(&callid)));
                 }
                 (LaneState::Resting(due), _) => {
                     self.resting.remove(&(due, Arc::clone(&callid)));
@@ -212,7 +283,7 @@ impl Lanes {
                     if let Some(lane) = self.lanes.get_mut(&callid) {
                         lane.state = LaneState::Ready;
                     }
-                    self.ready.insert((backlog, id, callid));
+                    self.ready.insert((haste, id, callid));
                 }
             }
         }
@@ -231,7 +302,7 @@ impl Lanes {
                 && let Some(head) = lane.waiting.front()
             {
                 lane.state = LaneState::Ready;
-                self.ready.insert((lane.backlog, head.id, callid));
+                self.ready.insert((lane.haste, head.id, callid));
             }
         }
     }
@@ -245,7 +316,7 @@ impl Lanes {
         if lane.state == LaneState::UnderWay {
             self.under_way -= 1;
         }
-        let (backlog, head) = (lane.backlog, lane.waiting.front().map(|parcel| parcel.id));
+        let (haste, head) = (lane.haste, lane.waiting.front().map(|parcel| parcel.id));
         let Some(head) = head else {
             self.lanes.remove(&callid);
             return;
@@ -256,14 +327,14 @@ impl Lanes {
         }
         match due {
             Some(due) => self.resting.insert((due, callid)),
-            None => self.ready.insert((backlog, head, callid)),
+            None => self.ready.insert((haste, head, callid)),
         };
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Lanes, Parcel};
+    use super::{Haste, Lanes, Parcel};
     use crate::core::draft::{Draft, Kind};
     use std::sync::Arc;
 
@@ -284,14 +355,14 @@ mod tests {
     }
 
     fn next(lanes: &mut Lanes, now: u64) -> Option<u64> {
-        lanes.next(now).map(|parcel| parcel.id)
+        lanes.next(now, true).map(|parcel| parcel.id)
     }
 
     #[test]
     fn one_under_way_in_a_lane_and_lanes_do_not_wait_for_each_other() {
         let mut lanes = Lanes::default();
         for (id, callid) in [(1, "a"), (2, "a"), (3, "b")] {
-            lanes.push(parcel(id, callid), false);
+            lanes.push(parcel(id, callid), Haste::Live);
         }
         assert_eq!(
             (next(&mut lanes, 0), next(&mut lanes, 0), next(&mut lanes, 0)),
@@ -308,12 +379,12 @@ mod tests {
     #[test]
     fn a_resting_lane_keeps_its_order_and_counts_its_attempts() {
         let mut lanes = Lanes::default();
-        lanes.push(parcel(1, "a"), false);
-        lanes.push(parcel(2, "a"), false);
+        lanes.push(parcel(1, "a"), Haste::Live);
+        lanes.push(parcel(2, "a"), Haste::Live);
         assert_eq!(next(&mut lanes, 0), Some(1));
         lanes.rest("a", 100);
         assert_eq!((next(&mut lanes, 99), lanes.next_wake()), (None, Some(100)));
-        let again = lanes.next(100).unwrap();
+        let again = lanes.next(100, true).unwrap();
         assert_eq!((again.id, again.attempts), (1, 1));
         lanes.rest("a", 500);
         lanes.wake_all();
@@ -323,8 +394,8 @@ mod tests {
     #[test]
     fn calls_that_go_on_leave_before_the_backlog() {
         let mut lanes = Lanes::default();
-        lanes.push(parcel(1, "old"), true);
-        lanes.push(parcel(9, "new"), false);
+        lanes.push(parcel(1, "old"), Haste::Backlog);
+        lanes.push(parcel(9, "new"), Haste::Live);
         assert_eq!((next(&mut lanes, 0), next(&mut lanes, 0)), (Some(9), Some(1)));
     }
 
@@ -332,7 +403,7 @@ mod tests {
     fn what_is_taken_out_is_gone_but_never_what_is_under_way() {
         let mut lanes = Lanes::default();
         for (id, callid) in [(1, "a"), (2, "a"), (3, "b"), (4, "c"), (5, "c")] {
-            lanes.push(parcel(id, callid), false);
+            lanes.push(parcel(id, callid), Haste::Live);
         }
         assert_eq!(next(&mut lanes, 0), Some(1));
         assert_eq!(next(&mut lanes, 0), Some(3));
@@ -355,10 +426,60 @@ mod tests {
     #[test]
     fn put_back_loses_no_place() {
         let mut lanes = Lanes::default();
-        lanes.push(parcel(1, "a"), false);
-        lanes.push(parcel(2, "b"), false);
+        lanes.push(parcel(1, "a"), Haste::Live);
+        lanes.push(parcel(2, "b"), Haste::Live);
         assert_eq!(next(&mut lanes, 0), Some(1));
         lanes.put_back("a");
         assert_eq!(next(&mut lanes, 0), Some(1));
+    }
+
+    #[test]
+    fn what_is_late_comes_last_and_only_if_it_may() {
+        let mut lanes = Lanes::default();
+        for (id, callid) in [(1, "old"), (5, "older than the backlog"), (50, "fresh")] {
+            lanes.push(parcel(id, callid), Haste::Live);
+        }
+        lanes.push(parcel(40, "read back"), Haste::Backlog);
+        assert_eq!(next(&mut lanes, 0), Some(1));
+        // One that is under way and one that waits become late.
+        lanes.age(6);
+        lanes.put_back("old");
+        let of = |lanes: &mut Lanes| lanes.next(0, false).map(|parcel| parcel.id);
+        assert_eq!(
+            (of(&mut lanes), of(&mut lanes), of(&mut lanes)),
+            (Some(50), Some(40), None)
+        );
+        assert!(lanes.is_first_late());
+        assert_eq!((next(&mut lanes, 0), next(&mut lanes, 0)), (Some(1), Some(5)));
+    }
+
+    #[test]
+    fn late_lanes_are_let_go_whole_and_only_beyond_a_number() {
+        let mut lanes = Lanes::default();
+        for (id, callid) in [
+            (1, "read"),
+            (11, "late"),
+            (12, "late"),
+            (13, "resting"),
+            (14, "under way"),
+            (15, "goes on"),
+            (90, "goes on"),
+        ] {
+            lanes.push(parcel(id, callid), Haste::Live);
+        }
+        assert_eq!((next(&mut lanes, 0), next(&mut lanes, 0)), (Some(1), Some(11)));
+        assert_eq!((next(&mut lanes, 0), next(&mut lanes, 0)), (Some(13), Some(14)));
+        lanes.put_back("read");
+        lanes.put_back("late");
+        lanes.rest("resting", 1_000);
+        assert_eq!(lanes.let_go(10, 50), 0, "nothing is late yet");
+        lanes.age(50);
+        assert_eq!(lanes.let_go(10, 50), 3);
+        assert_eq!((lanes.len(), lanes.next_wake()), (4, None));
+        lanes.finish("under way");
+        assert_eq!(
+            (next(&mut lanes, 0), next(&mut lanes, 0), next(&mut lanes, 0)),
+            (Some(1), Some(15), None)
+        );
     }
 }

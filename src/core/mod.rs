@@ -24,6 +24,7 @@ pub mod link;
 pub mod make_call;
 pub mod mask;
 pub mod open_card;
+pub mod pace;
 pub mod pattern;
 pub mod phone;
 pub mod planfix_event;

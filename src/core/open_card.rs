@@ -8,7 +8,7 @@
 //! - while the module runs, [`OpenCards`] is the truth and the spool's table follows it; what the table does not know yet is
 //!   one change a card, however often the card changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::draft::{Draft, Kind};
@@ -275,9 +275,27 @@ impl OpenCards {
     /// Whether anybody talks whom this run has seen to accept: the module's being alive is part of what is known then.
     #[must_use]
     pub fn any_talk(&self) -> bool {
+        self.open()
+            .any(|card| card.accepted.is_some() && card.alive.is_none())
+    }
+
+    /// Whether anybody has a card of this call.
+    #[must_use]
+    pub fn has_one_of(&self, callid: &str) -> bool {
+        self.open().any(|card| card.callid == callid)
+    }
+
+    /// The calls of which somebody has a card.
+    #[must_use]
+    pub fn callids(&self) -> HashSet<&str> {
+        self.open().map(|card| card.callid.as_str()).collect()
+    }
+
+    fn open(&self) -> impl Iterator<Item = &OpenCard> {
         self.cards
             .values()
-            .any(|held| held.open && held.card.accepted.is_some() && held.card.alive.is_none())
+            .filter(|held| held.open)
+            .map(|held| &held.card)
     }
 
     /// Forgets the oldest where there are too many; returns how many.
@@ -303,12 +321,10 @@ impl OpenCards {
     #[must_use]
     pub fn list(&self, now: u64) -> Vec<OpenCard> {
         let mut cards: Vec<OpenCard> = self
-            .cards
-            .values()
-            .filter(|held| held.open)
-            .map(|held| OpenCard {
-                alive: held.card.alive.or(Some(now)),
-                ..held.card.clone()
+            .open()
+            .map(|card| OpenCard {
+                alive: card.alive.or(Some(now)),
+                ..card.clone()
             })
             .collect();
         cards.sort_unstable_by(|a, b| (a.shown, &a.callid, &a.ext).cmp(&(b.shown, &b.callid, &b.ext)));

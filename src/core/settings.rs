@@ -203,6 +203,8 @@ impl Calls {
 pub struct Delivery {
     /// Requests at the same time.
     pub workers: usize,
+    /// Requests a second of what is older than `stale_popup`; 0: as many as the workers make.
+    pub backlog_rate: u32,
     /// For the name, the connection and TLS, each.
     pub connect_timeout: Duration,
     /// For the answer.
@@ -223,6 +225,7 @@ impl Default for Delivery {
     fn default() -> Self {
         Self {
             workers: 4,
+            backlog_rate: 50,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(15),
             retry_max: Duration::from_secs(300),
@@ -268,7 +271,7 @@ pub fn options() -> impl Iterator<Item = (&'static str, &'static str, &'static s
         .chain(prompt::OPTIONS)
 }
 
-const OPTIONS: [(&str, &str, &str); 24] = [
+const OPTIONS: [(&str, &str, &str); 25] = [
     ("general", "enabled", "yes"),
     ("general", "mode", "auto"),
     ("planfix", "url", ""),
@@ -287,6 +290,7 @@ const OPTIONS: [(&str, &str, &str); 24] = [
     ("calls", "status_map", "api"),
     ("calls", "data_NAME", "VARIABLE"),
     ("delivery", "workers", "4"),
+    ("delivery", "backlog_rate", "50"),
     ("delivery", "connect_timeout", "5"),
     ("delivery", "response_timeout", "15"),
     ("delivery", "retry_max", "300"),
@@ -475,6 +479,14 @@ impl Settings {
                     .filter(|count| (1..=32).contains(count))
                     .ok_or_else(|| {
                         named(format!("'{value}' is not a number of workers: expected 1 to 32"))
+                    })?;
+            }
+            ("delivery", "backlog_rate") => {
+                self.delivery.backlog_rate =
+                    value.parse().ok().filter(|rate| *rate <= 10_000).ok_or_else(|| {
+                        named(format!(
+                            "'{value}' is not a number of requests a second: expected 0 to 10000"
+                        ))
                     })?;
             }
             ("delivery", "connect_timeout") => {
@@ -757,7 +769,7 @@ mod tests {
         let text = "[general]\nenabled=on\nmode=dialplan\n[planfix]\nurl=https://[::1]:8443/tel/api\ntoken=a\npbx_token=b\n\
                     tls_ca_file=/etc/ca.pem\n[calls]\ninternal=_1XX\ntrunks=PJSIP/provider,gsm\nmissed=All\nnobody=100\n\
                     country=none\narea_code=495\nrewrite=_9X.,1,\nrewrite=_80X.,2,375\nstale_popup=2m\nstatus_map=voxlink\ndata_источник=UTM_SOURCE\n\
-                    [delivery]\nworkers=8\nconnect_timeout=2\nresponse_timeout=9\nretry_max=1h\nmax_spool=2M\nkeep_failed=1d\nkeep_delivered=0\n\
+                    [delivery]\nworkers=8\nbacklog_rate=0\nconnect_timeout=2\nresponse_timeout=9\nretry_max=1h\nmax_spool=2M\nkeep_failed=1d\nkeep_delivered=0\n\
                     [contact]\ntimeout_ms=150\ncache=5m\nset_name=yes\n\
                     [recordings]\nvariable=CALLFILENAME\ndirectory=/srv/calls/\nconvert=no\nencoder=/opt/lame\nkeep_original=yes\n\
                     link=https://pbx.example.com/planfix/records/\nlink_expires=90d\nwait=20\n\
@@ -797,6 +809,7 @@ mod tests {
         assert_eq!(Calls { status_map, ..again }, settings.calls);
         assert_eq!(settings.delivery.stale_popup, Duration::from_secs(120));
         assert_eq!(settings.delivery.workers, 8);
+        assert_eq!(settings.delivery.backlog_rate, 0);
         assert_eq!(settings.crm.host_and_port(), ("::1".to_owned(), 8443));
     }
 
@@ -828,6 +841,10 @@ mod tests {
             (
                 "[delivery]\nworkers=0",
                 "planfix.conf:5: 'workers': '0' is not a number of workers: expected 1 to 32",
+            ),
+            (
+                "[delivery]\nbacklog_rate=fast",
+                "planfix.conf:5: 'backlog_rate': 'fast' is not a number of requests a second: expected 0 to 10000",
             ),
             (
                 "[delivery]\nretry_maks=1",

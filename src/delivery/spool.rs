@@ -59,6 +59,16 @@ const COLUMNS: &str = "id, callid, kind, ext, body, accepted, attempts";
 /// What [`listed`] reads.
 const LISTED: &str = "id, strftime('%Y-%m-%d %H:%M:%S', accepted / 1000, 'unixepoch', 'localtime'), callid, kind, ext, attempts, coalesce(reason, ''), state, accepted, strftime('%Y-%m-%d %H:%M:%S', settled / 1000, 'unixepoch', 'localtime'), settled, body";
 
+// The index of settled events serves only those queries that say `state <> 0` themselves: SQLite does not conclude it from
+// `state = 1` (https://sqlite.org/partialindex.html, section 3). Without it each of these would read the whole table.
+const COUNT_FAILED: &str =
+    "SELECT count(*) FROM event INDEXED BY event_settled WHERE state = 2 AND state <> 0";
+const COUNT_KEPT: &str = "SELECT count(*) FROM event INDEXED BY event_settled WHERE state = 1 AND state <> 0";
+const FORGET: &str = "DELETE FROM event WHERE id IN (SELECT id FROM event INDEXED BY event_settled WHERE state = ? AND state <> 0 AND settled < ? ORDER BY settled LIMIT ?)";
+const FAILED: &str = "SELECT id FROM event INDEXED BY event_settled WHERE state = 2 AND state <> 0 AND (?1 IS NULL OR id = ?1) ORDER BY id";
+const LIST_PENDING: &str = "FROM event INDEXED BY event_pending WHERE state = 0 ORDER BY id LIMIT ?";
+const LIST_SETTLED: &str = "FROM event INDEXED BY event_settled WHERE state = ? AND state <> 0 ORDER BY settled DESC, id DESC LIMIT ?";
+
 const SET_META: &str =
     "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
 
@@ -693,8 +703,8 @@ impl Spool {
         };
         Ok(Totals {
             pending: count("SELECT count(*) FROM event INDEXED BY event_pending WHERE state = 0")?,
-            failed: count("SELECT count(*) FROM event WHERE state = 2")?,
-            kept: count("SELECT count(*) FROM event WHERE state = 1")?,
+            failed: count(COUNT_FAILED)?,
+            kept: count(COUNT_KEPT)?,
             oldest: self.oldest()?,
         })
     }
@@ -740,12 +750,11 @@ impl Spool {
     /// # Errors
     /// When the file cannot be written.
     pub fn forget(&self, state: State, before: u64, limit: usize) -> Result<usize, SpoolError> {
-        Ok(self
-            .db
-            .prepare_cached(
-                "DELETE FROM event WHERE id IN (SELECT id FROM event WHERE state = ? AND settled < ? ORDER BY settled LIMIT ?)",
-            )?
-            .execute(params![state.number(), number(before), number(limit as u64)])?)
+        Ok(self.db.prepare_cached(FORGET)?.execute(params![
+            state.number(),
+            number(before),
+            number(limit as u64)
+        ])?)
     }
 
     /// Events of one state: those that are pending, oldest first, or settled ones, latest first.
@@ -753,19 +762,20 @@ impl Spool {
     /// # Errors
     /// When the file cannot be read.
     pub fn list(&self, settled: Option<State>, limit: usize) -> Result<Vec<Listed>, SpoolError> {
-        let order = if settled.is_some() {
-            "settled DESC, id DESC"
-        } else {
-            "id"
+        let limit = number(limit as u64);
+        let rows = match settled {
+            None => self
+                .db
+                .prepare_cached(&format!("SELECT {LISTED} {LIST_PENDING}"))?
+                .query_map([limit], listed)?
+                .collect(),
+            Some(state) => self
+                .db
+                .prepare_cached(&format!("SELECT {LISTED} {LIST_SETTLED}"))?
+                .query_map([state.number(), limit], listed)?
+                .collect::<Result<_, _>>(),
         };
-        let mut statement = self.db.prepare_cached(&format!(
-            "SELECT {LISTED} FROM event WHERE state = ? ORDER BY {order} LIMIT ?"
-        ))?;
-        let rows = statement.query_map(
-            params![settled.map_or(0, State::number), number(limit as u64)],
-            listed,
-        )?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        Ok(rows?)
     }
 
     /// A moment as the lists have it.
@@ -798,10 +808,7 @@ impl Spool {
     /// # Errors
     /// When the file cannot be written.
     pub fn retry(&mut self, id: Option<u64>) -> Result<usize, SpoolError> {
-        let ids = self.ids(
-            "SELECT id FROM event WHERE state = 2 AND (?1 IS NULL OR id = ?1) ORDER BY id",
-            params![id.map(number)],
-        )?;
+        let ids = self.ids(FAILED, params![id.map(number)])?;
         self.renumber(&ids)
     }
 
@@ -1011,4 +1018,39 @@ fn number(value: u64) -> i64 {
 
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With a million events in it, whatever reads the whole table holds up everybody who asks.
+    #[test]
+    fn what_is_asked_again_and_again_reads_no_whole_table() {
+        let spool = Spool::in_memory(64 << 20).unwrap();
+        let pending = format!("SELECT {LISTED} {LIST_PENDING}");
+        let settled = format!("SELECT {LISTED} {LIST_SETTLED}");
+        for query in [COUNT_FAILED, COUNT_KEPT, FORGET, FAILED, &pending, &settled] {
+            let mut statement = spool.db.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+            for place in 1..=statement.parameter_count() {
+                statement.raw_bind_parameter(place, 1).unwrap();
+            }
+            let mut rows = statement.raw_query();
+            let mut steps: Vec<String> = Vec::new();
+            while let Some(row) = rows.next().unwrap() {
+                steps.push(row.get(3).unwrap());
+            }
+            // An index that is read from its beginning up to the limit is fine.
+            assert!(
+                steps
+                    .iter()
+                    .any(|step| step.contains("INDEX event_settled") || step.contains("INDEX event_pending")),
+                "{query}: {steps:?}"
+            );
+            assert!(
+                !steps.iter().any(|step| step == "SCAN event"),
+                "{query}: {steps:?}"
+            );
+        }
+    }
 }

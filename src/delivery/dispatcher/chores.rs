@@ -1,7 +1,7 @@
 //! What is done now and then: stale cards are given up, old events forgotten.
 
 use super::keeping::ALIVE_WAIT;
-use super::{CHORE, Dispatcher};
+use super::{CHORE, Dispatcher, WINDOW};
 use crate::core::gate::{Millis, millis};
 use crate::core::open_card::MOST;
 use crate::delivery::spool::{Change, State};
@@ -17,6 +17,7 @@ impl Dispatcher {
         self.next_chores = now + if busy { 1_000 } else { 10_000 };
         self.give_up_stale(now);
         self.save(now, true);
+        self.make_room_for_calls(now);
         self.keep_open_cards(now);
         if let Err(error) = self.forget_stories() {
             return self.spool_failed(&error, now);
@@ -49,6 +50,16 @@ impl Dispatcher {
         }
         self.status.spool_bytes = spool.bytes();
         self.measure();
+    }
+
+    /// Old events that came while the window was full lie in memory and on the disk. They must not take the place of the cards
+    /// of calls that go on when the CRM is back.
+    fn make_room_for_calls(&mut self, now: Millis) {
+        let moment = now.saturating_sub(millis(self.config.stale_popup));
+        self.lanes.age(moment);
+        if self.lanes.len() > WINDOW && self.unsaved.is_empty() && self.status.spool_trouble.is_empty() {
+            self.lanes.let_go(self.cursor, moment);
+        }
     }
 
     /// The table of open cards: what found no room with its event, and that this run is alive, which is the talk time that is

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::{Dispatcher, WINDOW};
+use crate::core::draft::Kind;
 use crate::core::gate::Millis;
-use crate::core::lanes::Parcel;
+use crate::core::lanes::{Haste, Parcel};
 use crate::core::open_card::dead;
 use crate::delivery::Accepted;
 use crate::delivery::spool::{Change, Spool};
@@ -16,8 +17,13 @@ impl Dispatcher {
     pub(super) fn accept(&mut self, fresh: Vec<Accepted>, now: Millis) {
         let parcels = self.take_in(fresh, now);
         self.save(now, !parcels.is_empty());
+        for parcel in &parcels {
+            self.admit(Arc::clone(parcel), now);
+        }
         for parcel in parcels {
-            self.admit(parcel, now);
+            if parcel.draft.kind == Kind::Completed {
+                self.tell_of_recording_after(&parcel.draft.callid, now);
+            }
         }
     }
 
@@ -88,13 +94,13 @@ impl Dispatcher {
         if behind == 0 {
             if self.lanes.len() < WINDOW {
                 self.cursor = self.cursor.max(parcel.id);
-                self.lanes.push(parcel, false);
+                self.lanes.push(parcel, Haste::Live);
             }
         } else if self.lanes.len() < 2 * WINDOW
             && self.status.spool_trouble.is_empty()
             && !self.has_older_on_disk(&parcel)
         {
-            self.lanes.push(parcel, false);
+            self.lanes.push(parcel, Haste::Live);
         }
     }
 
@@ -135,7 +141,12 @@ impl Dispatcher {
             self.cursor = row.id;
             if !self.lanes.contains(row.id) {
                 let born = now.saturating_sub(wall.saturating_sub(row.accepted));
-                self.lanes.push(Arc::new(Parcel { born, ..row }), true);
+                let haste = if self.is_late(born, now) {
+                    Haste::Late
+                } else {
+                    Haste::Backlog
+                };
+                self.lanes.push(Arc::new(Parcel { born, ..row }), haste);
             }
         }
         if exhausted {

@@ -38,6 +38,7 @@ use crate::core::backoff::Backoff;
 use crate::core::gate::{Condition, Gate, Millis, Permission};
 use crate::core::lanes::{Lanes, Parcel};
 use crate::core::open_card::OpenCards;
+use crate::core::pace::Pace;
 use crate::core::recent::Recent;
 use crate::core::settings;
 
@@ -101,6 +102,7 @@ pub(crate) struct Dispatcher {
     syncer: Option<Syncer>,
     lanes: Lanes,
     gate: Gate,
+    pace: Pace,
     backoff: Backoff,
     unsaved: Vec<Change>,
     unsaved_since: Millis,
@@ -140,6 +142,7 @@ impl Dispatcher {
         let (jobs, waiting_jobs) = unbounded();
         Self {
             gate: Gate::new(config.retry_max, false),
+            pace: Pace::default(),
             backoff: Backoff::up_to(config.retry_max),
             folder,
             config,
@@ -235,7 +238,10 @@ impl Dispatcher {
             until = until.min(self.stories_due());
         }
         match self.gate.permission(now) {
-            Permission::All => until = until.min(self.lanes.next_wake().unwrap_or(until)),
+            Permission::All => {
+                until = until.min(self.lanes.next_wake().unwrap_or(until));
+                until = until.min(self.next_turn().unwrap_or(until));
+            }
             Permission::Wait(Some(moment)) if !self.lanes.is_empty() => until = until.min(moment),
             Permission::Wait(_) | Permission::Probe => {}
         }

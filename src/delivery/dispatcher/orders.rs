@@ -83,6 +83,7 @@ impl Dispatcher {
         let now = self.clock.steady();
         self.gate.reconfigure(config.retry_max, now);
         self.backoff = Backoff::up_to(config.retry_max);
+        self.pace.start_over();
         self.lanes.wake_all();
         self.reopen = self.spool.as_ref().is_none_or(|spool| spool.path().is_none());
         if let Some(spool) = &mut self.spool

@@ -3,7 +3,8 @@
 //! Invariants:
 //! - a recording is in the spool before the end of its call is accepted, and stays untold there until the request with its
 //!   link is in the spool too: a crash in between repeats that request and loses none;
-//! - the request with the link stands behind the end of its call, because that was accepted before;
+//! - the request with the link stands behind the end of its call, which may come late: a recording that an earlier run has left
+//!   can be ready before it is known that its call ended meanwhile;
 //! - an end that waits for its link holds up its own call alone.
 
 use std::collections::BTreeSet;
@@ -273,7 +274,14 @@ impl Dispatcher {
         }
     }
 
-    /// Sends the CRM the link, if it is time and no end of the call waits to carry it.
+    /// A card of the call was closed: the link may have waited for that.
+    pub(super) fn tell_of_recording_after(&mut self, callid: &str, now: Millis) {
+        if self.recordings.setup.is_some() && self.recordings.queue.is_known(callid) {
+            self.tell_of_recording(callid, now);
+        }
+    }
+
+    /// Sends the CRM the link, if it is time, everybody's card of the call is closed and no end of the call waits to carry it.
     fn tell_of_recording(&mut self, callid: &str, now: Millis) {
         let Some(setup) = self.recordings.setup.clone() else {
             return;
@@ -290,7 +298,7 @@ impl Dispatcher {
                 .of_call(callid)
                 .any(|parcel| recording::promises(&parcel.draft));
         // The rest of a full spool is for the ends of calls.
-        if carried || self.status.room == Room::Full {
+        if carried || self.status.room == Room::Full || self.open_cards.has_one_of(callid) {
             return;
         }
         let Some(link) = self.link_to(&setup, &best.path.clone()) else {
@@ -381,7 +389,12 @@ impl Dispatcher {
     /// Now and then: rows that could not be written, links that could not be sent, and rows that nobody needs any more.
     pub(super) fn keep_recordings(&mut self, now: Millis) -> Result<(), SpoolError> {
         self.write_recordings();
-        for callid in self.recordings.queue.untold() {
+        let mut untold = self.recordings.queue.untold();
+        if !untold.is_empty() {
+            let open = self.open_cards.callids();
+            untold.retain(|callid| !open.contains(callid.as_str()));
+        }
+        for callid in untold {
             self.tell_of_recording(&callid, now);
         }
         let before = self

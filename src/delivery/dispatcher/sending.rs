@@ -29,7 +29,10 @@ impl Dispatcher {
                 _ => break,
             };
             self.shared.closed.store(probe, Ordering::SeqCst);
-            let Some(parcel) = self.lanes.next(now) else { break };
+            let late = probe || self.late_may_go(now);
+            let Some(parcel) = self.lanes.next(now, late) else {
+                break;
+            };
             if let Some(reason) = self.pointless(&parcel, now) {
                 self.give_up(&parcel, reason, now);
                 self.lanes.finish(&parcel.draft.callid);
@@ -39,6 +42,9 @@ impl Dispatcher {
                 continue;
             };
             self.gate.sent(now);
+            if self.is_late(parcel.born, now) {
+                self.pace.go(now, self.config.backlog_rate);
+            }
             let job = if probe {
                 Job::Probe(parcel)
             } else {
@@ -49,12 +55,32 @@ impl Dispatcher {
         }
     }
 
+    /// Whether something that was born then has waited for so long that nobody waits for it any more.
+    pub(super) fn is_late(&self, born: Millis, now: Millis) -> bool {
+        now.saturating_sub(born) > millis(self.config.stale_popup)
+    }
+
+    /// What is late leaves the CRM time for others, and one worker to the calls that go on now.
+    fn late_may_go(&self, now: Millis) -> bool {
+        self.has_hand_for_late() && self.pace.due() <= now
+    }
+
+    /// Nothing late is handed out ahead: what comes fresh would wait behind it.
+    fn has_hand_for_late(&self) -> bool {
+        self.lanes.under_way() < self.hands.saturating_sub(1).max(1)
+    }
+
+    /// When the next request may go that is ready and has to wait for its turn.
+    pub(super) fn next_turn(&self) -> Option<Millis> {
+        let waits = self.lanes.is_first_late() && self.has_hand_for_late() && !self.reopen;
+        waits.then(|| self.pace.due())
+    }
+
     /// Why a request need not be made any more.
     pub(super) fn pointless(&self, parcel: &Parcel, now: Millis) -> Option<&'static str> {
-        let stale = millis(self.config.stale_popup);
         if !parcel.draft.kind.is_popup() {
             None
-        } else if now.saturating_sub(parcel.born) > stale {
+        } else if self.is_late(parcel.born, now) {
             Some("stale: the card is no longer worth showing")
         } else if parcel.draft.kind == Kind::Accepted && self.unshown.of(&card(parcel)).is_some() {
             Some("its card was not shown")

@@ -16,7 +16,7 @@ SOURCES := $(shell find src include -type f) Cargo.toml Cargo.lock build.rs wrap
 # Sets what the machine lacks and cannot have installed: see tools/prepare.
 prepare = prepared=$$(tools/prepare $(1)); eval "$$prepared"
 
-.PHONY: all modules check test test-pure test-loader test-live fuzz bench load chaos demo install samples uninstall clean help
+.PHONY: all modules check test test-pure test-loader test-live fuzz sanitize bench load chaos siege demo install samples uninstall clean help
 
 all: ## Build target/release/res_planfix.so for the Asterisk of this machine (or ASTERISK_INCLUDE_DIR)
 	@$(call prepare,build)
@@ -61,12 +61,20 @@ test-loader: ## The module in a small fake host, for both versions
 
 test-live: modules ## Real calls through a real Asterisk 22 and 16
 	@$(call prepare,test)
-	$(CARGO) build --release --locked -p planfix-sandbox
-	$(CARGO) test --locked --release -p harness
+	$(CARGO) build --locked -p planfix-sandbox
+	# They wait more than they work, each for its own Asterisk.
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked -p harness
+	# Three minutes of faults; `make chaos` draws others.
+	$(CARGO) build --locked -p harness --bin chaos
+	target/debug/chaos --minutes 1.5 --seed 1
 
 fuzz: ## Fuzz what reads and follows: RUNS=1000000 or SECONDS=60 for each target, TARGET=one of fuzz/fuzz_targets
 	@$(call prepare,fuzz)
 	CARGO=$(CARGO) RUNS=$(RUNS) SECONDS_EACH=$(SECONDS) tools/fuzz $(TARGET)
+
+sanitize: ## Sanitizers, Miri and valgrind (docs/sanitizers.md); WHAT=address, thread, miri or valgrind for one of them
+	@$(call prepare,sanitize)
+	CARGO=$(CARGO) tools/sanitize $(WHAT)
 
 demo: modules ## Real calls, a stand-in CRM, an outage; KEEP=1 leaves it running
 	@$(call prepare,demo)
@@ -88,6 +96,11 @@ chaos: modules ## Calls while everything around the module fails; MINUTES=1 SEED
 	$(CARGO) build --release --locked -p planfix-sandbox -p harness
 	exec target/release/chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(VERSION),--version $(VERSION)) $(if $(CYCLES),--cycles $(CYCLES))
+
+siege: modules ## A million events while the CRM is away, then back; writes docs/outage.md; EVENTS=1000000 RATE=1000 VERSION=22|16
+	@$(call prepare,demo)
+	$(CARGO) build --release --locked -p planfix-sandbox -p harness
+	exec target/release/siege $(if $(EVENTS),--events $(EVENTS)) $(if $(RATE),--rate $(RATE)) $(if $(VERSION),--version $(VERSION))
 
 install: ## Install the module and its documentation where this machine's asterisk.conf says (DESTDIR, ASTERISK_CONF)
 	@tools/install module

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::configuration::{MANAGER_SECRET, MANAGER_USER};
+use crate::poll::patient;
 use crate::until;
 
 /// Within this time every action is answered, or Asterisk hangs.
@@ -113,7 +114,7 @@ impl Ami {
             actions: 0,
         };
         let greeting = ami
-            .take_until(b"\r\n", Instant::now() + ANSWER_BOUND)?
+            .take_until(b"\r\n", Instant::now() + patient(ANSWER_BOUND))?
             .context("no greeting came")?;
         ensure!(
             greeting.contains("Call Manager"),
@@ -147,7 +148,7 @@ impl Ami {
         self.stream
             .write_all(text.as_bytes())
             .context("the manager connection broke")?;
-        let deadline = Instant::now() + ANSWER_BOUND;
+        let deadline = Instant::now() + patient(ANSWER_BOUND);
         let mut reply = Reply::default();
         let mut answered = false;
         loop {
@@ -155,7 +156,7 @@ impl Ami {
                 bail!(
                     "no full answer to {:?} within {} s",
                     headers.first(),
-                    ANSWER_BOUND.as_secs()
+                    patient(ANSWER_BOUND).as_secs()
                 );
             };
             let ours = message.get("ActionID") == Some(id.as_str());

@@ -12,12 +12,15 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::configuration::{Configuration, Loading};
+use crate::poll::patient;
 use crate::port::{PHONES, TRUNK, free_tcp_port, free_udp_port, udp_is_bound};
 use crate::process::{Launch, Process, Task, run};
 use crate::{Ami, Version, until, workspace_root};
 
 /// Long for a loaded machine; a start takes about a second.
 const START_BOUND: Duration = Duration::from_secs(60);
+/// How many times longer a start may take below another program: valgrind makes it fifty times slower.
+const SLOWER: u32 = 10;
 /// A console command answers at once or something hangs.
 const CLI_BOUND: Duration = Duration::from_secs(30);
 
@@ -37,6 +40,7 @@ pub struct Builder {
     loading: Loading,
     files: Vec<(String, String)>,
     env: Vec<(OsString, OsString)>,
+    under: Vec<OsString>,
     scratch_in: Option<PathBuf>,
     verbose: u8,
     debug: u8,
@@ -121,6 +125,13 @@ impl Builder {
         self
     }
 
+    /// Lets this program run Asterisk, such as `valgrind` with its options. Console commands are not run by it. The process is
+    /// that program's.
+    pub fn under(mut self, words: &[impl AsRef<OsStr>]) -> Self {
+        self.under = words.iter().map(|word| word.as_ref().to_owned()).collect();
+        self
+    }
+
     /// Makes the scratch folder in this directory, which may lie on a file system that misbehaves on purpose.
     pub fn scratch_in(mut self, dir: impl Into<PathBuf>) -> Self {
         self.scratch_in = Some(dir.into());
@@ -172,6 +183,7 @@ impl Builder {
                 .collect(),
             trunk: SocketAddrV4::new(TRUNK, self.trunk_port.unwrap_or_else(free_udp_port)),
             words,
+            under: self.under,
             env: self.env,
             process: None,
             scratch,
@@ -219,6 +231,7 @@ pub struct Asterisk {
     phones: BTreeMap<String, SocketAddrV4>,
     trunk: SocketAddrV4,
     words: Vec<OsString>,
+    under: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     // Before the scratch folder, so that it is dropped, and Asterisk gone, when the folder is removed.
     process: Option<Process>,
@@ -239,6 +252,7 @@ impl Asterisk {
             loading: Loading::Listed(Vec::new()),
             files: Vec::new(),
             env: Vec::new(),
+            under: Vec::new(),
             scratch_in: None,
             verbose: 5,
             debug: 1,
@@ -252,7 +266,12 @@ impl Asterisk {
     /// When it runs already, ends by itself or does not boot in time; what it printed is part of the error.
     pub fn start(&mut self) -> Result<()> {
         self.launch()?;
-        until("Asterisk's console", START_BOUND, || {
+        let bound = if self.under.is_empty() {
+            START_BOUND
+        } else {
+            START_BOUND * SLOWER
+        };
+        until("Asterisk's console", bound, || {
             if let Some(status) = self.running()?.ended()? {
                 bail!("it ended by itself ({status})");
             }
@@ -292,7 +311,8 @@ impl Asterisk {
             .append(true)
             .open(self.scratch.path().join("log/console"))
             .context("cannot write the console's output")?;
-        let mut words = self.words.clone();
+        let mut words = self.under.clone();
+        words.extend(self.words.iter().cloned());
         // -f and not -c: without a terminal the console prints megabytes of blanks.
         words.push("-f".into());
         self.process = Some(Process::start(Launch {
@@ -313,7 +333,11 @@ impl Asterisk {
     pub fn cli(&self, command: &str) -> Result<String> {
         let mut words = self.words.clone();
         words.extend(["-rx".into(), command.into()]);
-        let output = run(&format!("the console command \"{command}\""), &words, CLI_BOUND)?;
+        let output = run(
+            &format!("the console command \"{command}\""),
+            &words,
+            patient(CLI_BOUND),
+        )?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(
             output.status.success(),

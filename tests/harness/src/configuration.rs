@@ -14,9 +14,9 @@ use anyhow::{Context, Result};
 use crate::port::{PHONES, TRUNK, media_range};
 
 /// The user that the manager interface knows, with all rights.
-pub(crate) const MANAGER_USER: &str = "harness";
+pub const MANAGER_USER: &str = "harness";
 /// Loopback only, and gone with the scratch folder: no secret to keep.
-pub(crate) const MANAGER_SECRET: &str = "harness";
+pub const MANAGER_SECRET: &str = "harness";
 
 /// What calls between phones and a trunk need, and what a dialplan under test commonly uses. Those that a version
 /// does not have are left out.

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    Asterisk, Behaviour, Caller, Heard, Line, Log, Phase, Phone, Reception, Sandbox, Sound, Tone, Version,
-    field, module_path, until, workspace_root,
+    Asterisk, Behaviour, Builder, Caller, Heard, Line, Log, Phase, Phone, Reception, Sandbox, Sound, Tone,
+    Version, field, module_path, until, workspace_root,
 };
 
 /// extensions.conf of the company.
@@ -86,12 +86,27 @@ impl Tour {
     /// # Panics
     /// When the module is not built.
     pub fn open(version: Version, contacts: &[&str]) -> Result<Self> {
+        Self::open_as(version, contacts, |builder| builder)
+    }
+
+    /// As [`Tour::open`], with an Asterisk that is described further.
+    ///
+    /// # Errors
+    /// As [`Tour::open`].
+    ///
+    /// # Panics
+    /// As [`Tour::open`].
+    pub fn open_as(
+        version: Version,
+        contacts: &[&str],
+        describe: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Self> {
         let arguments: Vec<&str> = contacts
             .iter()
             .flat_map(|contact| ["--contact", contact])
             .collect();
         let crm = Sandbox::start(&arguments)?;
-        let mut asterisk = PHONES
+        let builder = PHONES
             .into_iter()
             .fold(Asterisk::builder(version), |builder, number| {
                 builder.phone(number)
@@ -99,8 +114,8 @@ impl Tour {
             .module(module_path(version))
             .documentation(workspace_root().join("documentation/res_planfix-en_US.xml"))
             .load("res_planfix.so")
-            .extensions(DIALPLAN)
-            .prepare()?;
+            .extensions(DIALPLAN);
+        let mut asterisk = describe(builder).prepare()?;
         let server = asterisk.sip();
         let phones = PHONES
             .into_iter()

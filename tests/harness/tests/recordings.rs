@@ -527,6 +527,8 @@ fn a_killed_asterisk_loses_no_recording_and_calls_hear_nothing_of_the_encoder(
         );
         ensure!(packets > 0 && gone * 100 <= packets, "{gone} of {packets} packets of voice are lost");
         stage.asterisk.kill9();
+        // The encoder that was at work has come to the end of its input.
+        until("the end of the last encoder", BOUND, || Ok((!folder.path().join("busy").exists()).then_some(())))?;
         stage.asterisk.start()?;
         stage.at_work()?;
         // A request whose answer the kill has cut off comes twice.

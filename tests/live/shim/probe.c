@@ -6,7 +6,8 @@
  * how         read: the expression is a dialplan function with its arguments; exec: an application with its arguments
  * count       how often
  * pause       microseconds of sleep between two of them
- * expected    what the function has to return, or the application to leave in SYSTEMSTATUS; empty: anything
+ * expected    what the function has to return, or the application to leave in the variable that has its name and STATUS
+ *             behind it (SYSTEMSTATUS, AGISTATUS); empty: anything
  * file        where the figures are added: for each a moment (CLOCK_MONOTONIC) and a time in nanoseconds, and 1 for a
  *             result that was as expected, else 0; all of them 64 bits wide and in the machine's order
  * expression  {n} in it becomes 0, 1, 2, ...
@@ -61,6 +62,7 @@ static void expand(const char *text, unsigned int n, char *into, size_t size)
 static void measure(struct ast_channel *channel, int exec, char *text, const char *expected, struct sample *sample)
 {
 	char result[LONGEST] = "";
+	char status[AST_MAX_APP + sizeof("STATUS")] = "";
 	struct ast_app *app = NULL;
 	char *arguments = NULL;
 	int failed;
@@ -76,6 +78,8 @@ static void measure(struct ast_channel *channel, int exec, char *text, const cha
 		if (!app) {
 			return;
 		}
+		snprintf(status, sizeof(status), "%sSTATUS", text);
+		ast_str_to_upper(status);
 	}
 	sample->begin = now();
 	if (exec) {
@@ -86,7 +90,7 @@ static void measure(struct ast_channel *channel, int exec, char *text, const cha
 	sample->took = now() - sample->begin;
 	if (exec) {
 		ast_channel_lock(channel);
-		ast_copy_string(result, S_OR(pbx_builtin_getvar_helper(channel, "SYSTEMSTATUS"), ""), sizeof(result));
+		ast_copy_string(result, S_OR(pbx_builtin_getvar_helper(channel, status), ""), sizeof(result));
 		ast_channel_unlock(channel);
 	}
 	sample->good = !failed && (ast_strlen_zero(expected) || !strcmp(result, expected));

@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 
 use crate::rig::{Pace, Rig};
 use crate::samples::Samples;
+use crate::summary::{Means, Summary, What};
 use crate::table::{Table, Target};
 
 /// Of each.
@@ -82,7 +83,7 @@ fn driver() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-pub(crate) fn measure(rig: &mut Rig) -> Result<Table> {
+pub(crate) fn measure(rig: &mut Rig, summary: &mut Summary) -> Result<Table> {
     driver().context("run `tools/prepare bench`, which installs libsqliteodbc")?;
     let mut table = Table::new(
         "CALL_DURATION beside a query",
@@ -112,6 +113,8 @@ pub(crate) fn measure(rig: &mut Rig) -> Result<Table> {
             times.to_string(),
         ]
     };
+    summary.note(What::Talked, Means::Module, ours.in_short());
+    summary.note(What::Talked, Means::Odbc, query.in_short());
     table.row(cells("`CALL_DURATION()`", &ours, 1), None);
     let target = Target::new(format!("≥ {TIMES}"), times >= TIMES);
     table.row(cells("`ODBC_TIMECALL()`", &query, times), Some(target));

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness::{Ami, Sipp, SippRun, Stage, Traffic, Version, flat, until};
+use harness::{Ami, Builder, Sipp, SippRun, Stage, Traffic, Version, flat, until};
 
 use crate::rig::compile_probe;
 use crate::table::{Table, Target};
@@ -29,8 +29,8 @@ const MOST_BYTES: i64 = 4096;
 const BOUND: Duration = Duration::from_secs(120);
 
 const EXTENSIONS: &str = "[from-trunk]\nexten => _X.,1,Dial(PJSIP/101,20)\n same => n,Hangup()\n";
-const CLIENT: &str = "79101234567";
-const DIALLED: &str = "74950000101";
+pub(crate) const CLIENT: &str = "79101234567";
+pub(crate) const DIALLED: &str = "74950000101";
 
 pub(crate) fn messages(version: Version) -> Result<Table> {
     let stage = Traffic::stage(version)?;
@@ -70,21 +70,26 @@ pub(crate) fn messages(version: Version) -> Result<Table> {
     Ok(table)
 }
 
+/// Every call is led to one phone; nothing is logged.
+pub(crate) fn equip(builder: Builder) -> Builder {
+    let rtp = "[general]\nrtpstart = 10000\nrtpend = 30000\nicesupport = no\nstrictrtp = no\n";
+    builder
+        .phone("101")
+        .extensions(EXTENSIONS)
+        .file("rtp.conf", rtp)
+        .verbose(0)
+        .debug(0)
+}
+
 /// An Asterisk that leads every call to one phone, and a session of its manager interface.
 fn plain(version: Version, more: &[&str]) -> Result<(Stage, Ami)> {
-    let rtp = "[general]\nrtpstart = 10000\nrtpend = 30000\nicesupport = no\nstrictrtp = no\n";
     let mut stage = Stage::plan(version)
         .auto()
         .crm("--log=/dev/null")
         .crm("--log-flush=1000")
         .asterisk(|builder| {
             more.iter()
-                .fold(builder, |builder, name| builder.load(name))
-                .phone("101")
-                .extensions(EXTENSIONS)
-                .file("rtp.conf", rtp)
-                .verbose(0)
-                .debug(0)
+                .fold(equip(builder), |builder, name| builder.load(name))
         })
         .prepare()?;
     if !more.is_empty() {
@@ -95,12 +100,18 @@ fn plain(version: Version, more: &[&str]) -> Result<(Stage, Ami)> {
     }
     stage.asterisk.start()?;
     stage.at_work()?;
-    let mut ami = stage.asterisk.ami()?;
-    ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
+    let ami = silent(&stage)?;
     Ok((stage, ami))
 }
 
-fn phone(stage: &Stage) -> Result<SippRun> {
+/// A session of the manager interface without events: Asterisk closes the session of who does not read them.
+pub(crate) fn silent(stage: &Stage) -> Result<Ami> {
+    let mut ami = stage.asterisk.ami()?;
+    ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
+    Ok(ami)
+}
+
+pub(crate) fn phone(stage: &Stage) -> Result<SippRun> {
     Sipp::uas_answer(Duration::ZERO)
         .at(stage.asterisk.phone("101"))
         .calls(u32::MAX)
@@ -109,7 +120,7 @@ fn phone(stage: &Stage) -> Result<SippRun> {
 }
 
 /// What waits is delivered: nothing goes on in the module.
-fn quiet(stage: &Stage) -> Result<()> {
+pub(crate) fn quiet(stage: &Stage) -> Result<()> {
     until("a module with nothing to do", BOUND, || {
         let status = flat(&stage.status()?);
         let nothing = status.contains("Calls: 0 followed on 0 channels")
@@ -118,7 +129,7 @@ fn quiet(stage: &Stage) -> Result<()> {
     })
 }
 
-fn module(ami: &mut Ami, what: &str) -> Result<()> {
+pub(crate) fn module(ami: &mut Ami, what: &str) -> Result<()> {
     let reply = ami.action(&[
         ("Action", "ModuleLoad"),
         ("Module", "res_planfix.so"),
@@ -128,9 +139,9 @@ fn module(ami: &mut Ami, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds of processor time that Asterisk has taken. The kernel counts in hundredths of a second.
-fn processor_ms(stage: &Stage) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{}/stat", stage.asterisk.pid()?))?;
+/// Milliseconds of processor time that a process has taken. The kernel counts in hundredths of a second.
+pub(crate) fn processor_ms(pid: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields: Vec<&str> = text
         .rsplit(')')
         .next()
@@ -180,14 +191,14 @@ pub(crate) fn rate(version: Version) -> Result<Table> {
             if with {
                 stage.at_work()?;
             }
-            let before = processor_ms(&stage)?;
+            let before = processor_ms(stage.asterisk.pid()?)?;
             kinds[kind].rates.push(round(&stage)?);
             if with {
                 quiet(&stage)?;
             }
             kinds[kind]
                 .costs
-                .push((processor_ms(&stage)? - before) / f64::from(ROUND));
+                .push((processor_ms(stage.asterisk.pid()?)? - before) / f64::from(ROUND));
         }
     }
     let mut table = Table::new(

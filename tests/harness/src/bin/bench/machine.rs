@@ -4,19 +4,26 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::Result;
+use harness::Version;
 
 use crate::rig::Rig;
 
-/// A list of what the figures depend on.
-pub(crate) fn describe(rig: &Rig) -> Result<String> {
-    let version = rig.asterisk.cli("core show version")?;
-    let version = version
+/// A list of what the figures depend on. Without a rig nobody knows what Asterisk and the module say of themselves.
+pub(crate) fn describe(major: Version, rig: Option<&mut Rig>) -> Result<String> {
+    let (said_version, status, folder) = match rig {
+        Some(rig) => (
+            rig.asterisk.cli("core show version")?,
+            rig.asterisk.cli("planfix show status")?,
+            rig.asterisk.scratch().to_owned(),
+        ),
+        None => (format!("Asterisk {major}"), String::new(), std::env::temp_dir()),
+    };
+    let version = said_version
         .split(" built by")
         .next()
-        .unwrap_or(&version)
+        .unwrap_or_default()
         .trim()
         .to_owned();
-    let status = rig.asterisk.cli("planfix show status")?;
     let module = status
         .lines()
         .find_map(|line| line.strip_prefix("Version:"))
@@ -27,9 +34,9 @@ pub(crate) fn describe(rig: &Rig) -> Result<String> {
         ("Date", said("date", &["+%F"])),
         (
             "Command",
-            match rig.asterisk.version() {
-                harness::Version::V22 => "make bench".to_owned(),
-                harness::Version::V16 => "target/release/bench --version 16".to_owned(),
+            match major {
+                Version::V22 => "make bench".to_owned(),
+                Version::V16 => "target/release/bench --version 16".to_owned(),
             },
         ),
         (
@@ -51,11 +58,7 @@ pub(crate) fn describe(rig: &Rig) -> Result<String> {
             "File system of the spool",
             said(
                 "stat",
-                &[
-                    "--file-system",
-                    "--format=%T",
-                    &rig.asterisk.scratch().to_string_lossy(),
-                ],
+                &["--file-system", "--format=%T", &folder.to_string_lossy()],
             ),
         ),
         (
@@ -71,6 +74,8 @@ pub(crate) fn describe(rig: &Rig) -> Result<String> {
         ("Module", format!("res_planfix.so {module}")),
         ("SQLite", rusqlite::version().to_owned()),
         ("PHP", first_line(&said("php", &["--version"])).to_owned()),
+        ("Python", said("python3", &["--version"])),
+        ("Valgrind", said("valgrind", &["--version"])),
     ];
     let mut text = String::new();
     for (name, value) in facts {

@@ -80,6 +80,8 @@ impl Rig {
             .module(module_path(version))
             .load("res_planfix.so")
             .load("planfix_probe.so")
+            .load("res_speech.so")
+            .load("res_agi.so")
             .load("res_odbc_transaction.so")
             .load("res_odbc.so")
             .load("func_odbc.so")

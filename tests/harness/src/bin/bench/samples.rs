@@ -96,6 +96,11 @@ impl Samples {
         self.at(500)
     }
 
+    /// The median and the 99th percentile, as a table of other figures shows them.
+    pub(crate) fn in_short(&self) -> String {
+        format!("{} ({})", self.median(), self.at(990))
+    }
+
     pub(crate) fn worst(&self) -> Nanos {
         self.at(1000)
     }

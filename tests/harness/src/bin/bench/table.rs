@@ -53,12 +53,15 @@ impl fmt::Display for Table {
         if !self.note.is_empty() {
             writeln!(f, "{}\n", self.note)?;
         }
+        let targets: &[&str] = match self.verdicts().next() {
+            Some(_) => &["target", "verdict"],
+            None => &[],
+        };
         let header: Vec<String> = self
             .header
             .iter()
-            .copied()
-            .chain(["target", "verdict"])
-            .map(str::to_owned)
+            .chain(targets)
+            .map(|&name| name.to_owned())
             .collect();
         let body: Vec<Vec<String>> = self
             .rows
@@ -71,7 +74,12 @@ impl fmt::Display for Table {
                     ),
                     None => (String::new(), String::new()),
                 };
-                cells.iter().cloned().chain([wanted, verdict]).collect()
+                cells
+                    .iter()
+                    .cloned()
+                    .chain([wanted, verdict])
+                    .take(header.len())
+                    .collect()
             })
             .collect();
         let widths: Vec<usize> = (0..header.len())

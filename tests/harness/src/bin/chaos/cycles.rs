@@ -6,10 +6,11 @@
 
 use std::fs::{self, File};
 use std::io::BufReader;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::{Traffic, Version, event, until};
+use harness::{Asterisk, Interruption, Traffic, Version, event, until};
 
 use crate::desk::Desk;
 use crate::footprint::Footprint;
@@ -17,7 +18,6 @@ use crate::journal::Journal;
 use crate::references::Left;
 use crate::rig::Rig;
 use crate::verdict;
-use harness::Interruption;
 
 /// Calls that begin in a second besides those that go on: few, because reference debug writes down each step of theirs.
 const RATE: f64 = 2.0;
@@ -28,8 +28,9 @@ const BOUND: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(90);
 /// What may be added to the resident memory for each cycle, in KiB: less than the touched part of one thread's stack.
 const GROWTH: u64 = 4;
-/// And for the calls that go on meanwhile.
-const CALLS: u64 = 8 * 1024;
+/// And for the calls that go on meanwhile: PJSIP's pools alone grew by 22 MiB in 1,500 cycles, when the module's own heap stayed
+/// between 5 and 9 MiB (by a count of what each library had allocated and not freed).
+const CALLS: u64 = 32 * 1024;
 /// Between two looks at the talks that go on.
 const LOOK: usize = 50;
 const EVENT: &str = "cycle.";
@@ -64,6 +65,7 @@ fn run(rig: &mut Rig, cycles: usize, seed: u64, interruption: &Interruption) -> 
     let mut ami = rig.stage.asterisk.ami()?;
     ami.action(&[("Action", "Events"), ("EventMask", "off")])?;
     ami.module("unload", BOUND)?;
+    let start = log_length(&rig.stage.asterisk);
     let begin = Instant::now();
     let mut warm = None;
     for number in 0..cycles {
@@ -147,7 +149,7 @@ fn run(rig: &mut Rig, cycles: usize, seed: u64, interruption: &Interruption) -> 
         wrong.push(format!("memory: {} KiB became {}", before.memory, after.memory));
     }
     rig.stage.asterisk.stop_now(BOUND)?;
-    wrong.extend(references(rig, cycles)?);
+    wrong.extend(references(rig, cycles, start)?);
     if wrong.is_empty() {
         println!("  all is as it should be\n");
         return Ok(());
@@ -165,14 +167,22 @@ fn tell(ami: &mut harness::Ami, number: usize) -> Result<()> {
     Ok(())
 }
 
+fn log_of(asterisk: &Asterisk) -> PathBuf {
+    asterisk.scratch().join("log/refs")
+}
+
+/// How much reference debug has written; nothing, where this build has none.
+fn log_length(asterisk: &Asterisk) -> u64 {
+    fs::metadata(log_of(asterisk)).map_or(0, |about| about.len())
+}
+
 /// What Asterisk's reference debug says, if this build has it.
-fn references(rig: &Rig, cycles: usize) -> Result<Vec<String>> {
-    let file = rig.stage.asterisk.scratch().join("log/refs");
-    let Ok(log) = File::open(&file) else {
+fn references(rig: &Rig, cycles: usize, start: u64) -> Result<Vec<String>> {
+    let Ok(log) = File::open(log_of(&rig.stage.asterisk)) else {
         println!("  references   this build of Asterisk has no reference debug");
         return Ok(Vec::new());
     };
-    let left = Left::read(BufReader::new(log))?;
+    let left = Left::read(BufReader::new(log), start)?;
     ensure!(
         left.lines > cycles,
         "reference debug has written {} lines only",
@@ -181,7 +191,7 @@ fn references(rig: &Rig, cycles: usize) -> Result<Vec<String>> {
     let count: usize = left.places.values().map(|(count, ..)| count).sum();
     let ours: usize = left.places.values().map(|(.., ours)| ours).sum();
     println!(
-        "  references   {} lines; {count} objects are left at the end, {ours} of them touched by the module",
+        "  references   {} lines; {count} objects of the cycles are left at the end, {ours} of them touched by the module",
         left.lines
     );
     let mut wrong = left.leaks(cycles);

@@ -30,8 +30,16 @@ use harness::Interruption;
 const NAP: Duration = Duration::from_millis(20);
 /// For descriptors and threads to go that have nothing to do any more.
 const BOUND: Duration = Duration::from_secs(30);
-/// What may be added to the resident memory, in KiB: arenas do not give back what lies between what is still in use.
-const GROWTH: u64 = 96 * 1024;
+/// What may be added to the resident memory, in KiB: arenas do not give back what lies between what is still in use, and PJSIP
+/// keeps pools of what was busiest. With 16 those alone were 65 MiB at the end of a run, when the module's own heap was 6 MiB (by a
+/// count of what each library had allocated and not freed).
+fn growth(version: Version) -> u64 {
+    let mebibytes = match version {
+        Version::V22 => 96,
+        Version::V16 => 160,
+    };
+    mebibytes * 1024
+}
 /// How many different breaches are shown.
 const SHOWN: usize = 12;
 
@@ -343,7 +351,7 @@ fn judge(
     if let Err(error) = footprint {
         find(&format!("{error:#}"), &after.more_than(baseline));
     }
-    if after.memory > baseline.memory + GROWTH {
+    if after.memory > baseline.memory + growth(rig.stage.asterisk.version()) {
         let (before, after) = (baseline.memory, after.memory);
         find("memory", &[format!("{before} KiB became {after}")]);
     }

@@ -64,9 +64,6 @@ test-live: modules ## Real calls through a real Asterisk 22 and 16
 	$(CARGO) build --locked -p planfix-sandbox
 	# They wait more than they work, each for its own Asterisk.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked -p harness
-	# Three minutes of faults; `make chaos` draws others.
-	$(CARGO) build --locked -p harness --bin chaos
-	target/debug/chaos --minutes 1.5 --seed 1
 
 fuzz: ## Fuzz what reads and follows: RUNS=1000000 or SECONDS=60 for each target, TARGET=one of fuzz/fuzz_targets
 	@$(call prepare,fuzz)

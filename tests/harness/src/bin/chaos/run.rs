@@ -338,7 +338,7 @@ fn judge(
     if open > 0 {
         find("cards that the CRM still shows", &[open.to_string()]);
     }
-    if counted.failed > 0 {
+    if counted.failed > after_the_end(&counted.errors) {
         let errors: Vec<String> = counted.errors.lines().map(str::to_owned).collect();
         find("calls that failed by SIP", &errors);
     }
@@ -383,6 +383,20 @@ fn judge(
 }
 
 /// Keeps the logs of a run, where the environment names a folder for them.
+/// How many calls sipp gave up when they were over: an answer to its BYE came at a moment for which its scenario has none.
+fn after_the_end(errors: &str) -> u64 {
+    let given_up = errors.split("Aborting call on unexpected message").skip(1);
+    let answered = given_up.filter(|message| {
+        let head = message.lines().take_while(|line| !line.trim().is_empty());
+        let mut lines = head.map(str::trim);
+        let is_well = lines
+            .next()
+            .is_some_and(|first| first.ends_with("received 'SIP/2.0 200 OK"));
+        is_well && lines.any(|line| line.starts_with("CSeq:") && line.ends_with("BYE"))
+    });
+    answered.count() as u64
+}
+
 fn keep(rig: &Rig, log: &str, failed: bool) -> Result<()> {
     let Some(folder) = std::env::var_os("CHAOS_KEEP").filter(|_| failed) else {
         return Ok(());
@@ -454,4 +468,25 @@ fn report(
         let _ = writeln!(text, "  {what:<12} {figures}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_the_end;
+
+    #[test]
+    fn a_call_that_is_over_was_not_dropped() {
+        let of = |answer: &str, method: &str| {
+            format!(
+                "2026-11-22\t01:08:45\t1.3: Aborting call on unexpected message for Call-Id '299@127.0.0.2': while sending (index 28), \
+                 received 'SIP/2.0 {answer}\r\nCall-ID: 299@127.0.0.2\r\nCSeq: 2 {method}\r\nContent-Length:  0\r\n\r\n'"
+            )
+        };
+        let over = of("200 OK", "BYE");
+        assert_eq!(after_the_end(&over), 1);
+        assert_eq!(after_the_end(&format!("{over}{over}")), 2);
+        assert_eq!(after_the_end(&of("200 OK", "INVITE")), 0);
+        assert_eq!(after_the_end(&of("503 Service Unavailable", "BYE")), 0);
+        assert_eq!(after_the_end(""), 0);
+    }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use planfix_sandbox::{Fault, FaultKind, Options, Request, Sandbox};
-use res_planfix::core::draft::{Draft, Form, Kind};
+use res_planfix::core::direction::Direction;
+use res_planfix::core::draft::{Draft, Event, Kind};
+use res_planfix::core::recording;
 use res_planfix::core::secret::Secret;
 use res_planfix::core::settings::{self, Crm};
 use res_planfix::delivery::clock::ShiftedClock;
@@ -25,31 +27,24 @@ const RATE: u32 = 1_000;
 const PASSED: usize = 400;
 
 fn draft(callid: &str, kind: Kind) -> Draft {
-    let form = match kind {
-        Kind::Record => Form::command("record")
-            .field(b"callid", callid.as_bytes())
-            .field(b"record_link", b"https://x/1.mp3"),
-        _ => Form::command("event")
-            .field(b"type", b"in")
-            .field(b"event", kind.word().as_bytes())
-            .field(b"phone", b"79101234567")
-            .field(b"diversion", b"101")
-            .field(b"ext", b"101")
-            .field(b"callid", callid.as_bytes()),
-    };
-    let form = if kind == Kind::Completed {
-        form.field(b"duration", b"5")
-            .field(b"is_recorded", b"1")
-            .field(b"status", b"Success")
-    } else {
-        form
-    };
-    Draft {
-        callid: callid.to_owned(),
-        kind,
-        ext: "101".to_owned(),
-        body: form.finish(),
+    if kind == Kind::Record {
+        return recording::draft(callid, "https://x/1.mp3");
     }
+    let event = Event {
+        direction: Direction::In,
+        phone: b"79101234567",
+        diversion: b"101",
+        ext: b"101",
+        callid: callid.as_bytes(),
+    };
+    let mut form = event.form(kind);
+    if kind == Kind::Completed {
+        form = form
+            .field(b"duration", b"5")
+            .field(b"is_recorded", b"1")
+            .field(b"status", b"Success");
+    }
+    event.draft(kind, form)
 }
 
 fn tell(delivery: &Delivery, callid: &str, kind: Kind) {

@@ -9,7 +9,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use planfix_sandbox::{Options, Sandbox};
-use res_planfix::core::draft::{Draft, Form, Kind};
+use res_planfix::core::direction::Direction;
+use res_planfix::core::draft::{Draft, Event, Kind};
 use res_planfix::core::open_card::{OpenCard, dead};
 use res_planfix::core::secret::Secret;
 use res_planfix::core::settings::{self, Crm};
@@ -220,27 +221,25 @@ fn start(
 }
 
 fn draft(callid: &str, kind: Kind) -> Draft {
-    let way = if kind == Kind::Outgoing { "out" } else { "in" };
-    let form = Form::command("event")
-        .field(b"type", way.as_bytes())
-        .field(b"event", kind.word().as_bytes())
-        .field(b"phone", b"79101234567")
-        .field(b"diversion", b"74951234567")
-        .field(b"ext", b"101")
-        .field(b"callid", callid.as_bytes());
-    let form = if kind == Kind::Completed {
-        form.field(b"duration", b"5")
-            .field(b"is_recorded", b"0")
-            .field(b"status", b"Success")
-    } else {
-        form
+    let event = Event {
+        direction: if kind == Kind::Outgoing {
+            Direction::Out
+        } else {
+            Direction::In
+        },
+        phone: b"79101234567",
+        diversion: b"74951234567",
+        ext: b"101",
+        callid: callid.as_bytes(),
     };
-    Draft {
-        callid: callid.to_owned(),
-        kind,
-        ext: "101".to_owned(),
-        body: form.finish(),
+    let mut form = event.form(kind);
+    if kind == Kind::Completed {
+        form = form
+            .field(b"duration", b"5")
+            .field(b"is_recorded", b"0")
+            .field(b"status", b"Success");
     }
+    event.draft(kind, form)
 }
 
 /// A request whose value is so long; the sandbox takes any length.

@@ -4,9 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness::{Ami, Builder, Sipp, SippRun, Stage, Traffic, Version, flat, until};
+use harness::{Ami, Builder, Sipp, SippRun, Stage, Traffic, Version, build_probe, flat, until};
 
-use crate::rig::compile_probe;
 use crate::table::{Table, Target};
 
 /// Fifty calls a second for twenty seconds.
@@ -94,7 +93,7 @@ fn plain(version: Version, more: &[&str]) -> Result<(Stage, Ami)> {
         })
         .prepare()?;
     if !more.is_empty() {
-        compile_probe(
+        build_probe(
             version,
             &stage.asterisk.scratch().join("modules/planfix_probe.so"),
         )?;
@@ -128,16 +127,6 @@ pub(crate) fn quiet(stage: &Stage) -> Result<()> {
             && status.contains("Queue: 0 waiting, 0 under way");
         Ok(nothing.then_some(()))
     })
-}
-
-pub(crate) fn module(ami: &mut Ami, what: &str) -> Result<()> {
-    let reply = ami.action(&[
-        ("Action", "ModuleLoad"),
-        ("Module", "res_planfix.so"),
-        ("LoadType", what),
-    ])?;
-    anyhow::ensure!(reply.is_success(), "{what} of the module: {:?}", reply.response);
-    Ok(())
 }
 
 /// Milliseconds of processor time that a process has taken. The kernel counts in hundredths of a second.
@@ -186,7 +175,7 @@ pub(crate) fn rate(version: Version) -> Result<Table> {
         for kind in if n % 2 == 0 { [0, 1] } else { [1, 0] } {
             let with = kind == 1;
             if with != loaded {
-                module(&mut ami, if with { "load" } else { "unload" })?;
+                ami.module(if with { "load" } else { "unload" }, BOUND)?;
                 loaded = with;
             }
             if with {
@@ -323,14 +312,14 @@ fn held(stage: &Stage, ami: &mut Ami, calls: u32) -> Result<i64> {
     })
     .with_context(|| stage.status().unwrap_or_default())?;
     let before = heap(ami)?;
-    module(ami, "unload")?;
+    ami.module("unload", BOUND)?;
     let held = before - heap(ami)?;
     ami.action(&[("Action", "Hangup"), ("Channel", "/.*/"), ("Cause", "16")])?;
     until("an Asterisk without channels", BOUND, || {
         let count = stage.asterisk.cli("core show channels count")?;
         Ok(count.contains("0 active channels").then_some(()))
     })?;
-    module(ami, "load")?;
+    ami.module("load", BOUND)?;
     stage.at_work()?;
     Ok(held)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use harness::{Ami, Sipp, Stage, Version, until};
 
 use crate::callgrind::{Callgrind, Instructions};
-use crate::following::{CLIENT, DIALLED, equip, module, phone, quiet, silent};
+use crate::following::{CLIENT, DIALLED, equip, phone, quiet, silent};
 use crate::listener::{Listener, python};
 use crate::summary::{Means, Summary, What};
 use crate::table::Table;
@@ -83,7 +83,7 @@ impl Bench {
         quiet(&self.stage)?;
         let with = self.count()?;
 
-        module(&mut self.ami, "unload")?;
+        self.ami.module("unload", BOUND)?;
         self.count()?;
         self.calls(CALLS)?;
         let nobody = self.count()?;
@@ -110,7 +110,7 @@ impl Bench {
             counts.beside_listener = self.count()?;
             counts.listener = Some(callgrind.count(listener.pid())?);
         }
-        module(&mut self.ami, "load")?;
+        self.ami.module("load", BOUND)?;
         self.stage.at_work()?;
         Ok(counts)
     }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::bell::Bell;
-use crate::following::{DIALLED, equip, module, processor_ms, quiet, silent};
+use crate::following::{DIALLED, equip, processor_ms, quiet, silent};
 use crate::samples::{Nanos, Sample, Samples};
 use crate::summary::{Means, Summary, What};
 use crate::table::Table;
@@ -141,7 +141,7 @@ pub(crate) fn measure(version: Version, summary: &mut Summary) -> Result<Table> 
             let kind = KINDS[at];
             if (kind == Kind::Module) != loaded {
                 loaded = !loaded;
-                module(&mut ami, if loaded { "load" } else { "unload" })?;
+                ami.module(if loaded { "load" } else { "unload" }, BOUND)?;
             }
             if loaded {
                 stage.at_work()?;

@@ -3,12 +3,13 @@
 //! Invariant: every event that was accepted is counted, and [`Rig::settle`] holds the CRM to that number.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use harness::{Ami, Asterisk, Sandbox, Sipp, Version, build_shim, module_path, row, until, workspace_root};
+use harness::{
+    Ami, Asterisk, Sandbox, Sipp, Version, build_probe, build_shim, module_path, row, until, workspace_root,
+};
 use tempfile::TempDir;
 
 use crate::duration;
@@ -70,7 +71,7 @@ impl Rig {
         let stall = folder.path().join("stall.so");
         let probe = folder.path().join("planfix_probe.so");
         build_shim("stall.c", &stall, &[])?;
-        compile_probe(version, &probe)?;
+        build_probe(version, &probe)?;
 
         duration::lay_out(folder.path())?;
 
@@ -271,31 +272,4 @@ fn configuration(sandbox: &Sandbox) -> String {
         sandbox.url(),
         sandbox.token()
     )
-}
-
-/// Compiles tests/live/shim/probe.c for this version.
-pub(crate) fn compile_probe(version: Version, target: &Path) -> Result<()> {
-    let headers = headers(version)?;
-    let headers = headers.to_str().context("the headers' path is no UTF-8")?;
-    build_shim(
-        "probe.c",
-        target,
-        &[
-            "-isystem",
-            headers,
-            "-DAST_MODULE=\"planfix_probe\"",
-            "-DAST_MODULE_SELF_SYM=__internal_planfix_probe_self",
-        ],
-    )
-}
-
-fn headers(version: Version) -> Result<PathBuf> {
-    let output = Command::new(workspace_root().join("tools/asterisk"))
-        .args(["include", version.major()])
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "`tools/asterisk include {version}` failed"
-    );
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }

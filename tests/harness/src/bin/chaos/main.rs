@@ -30,10 +30,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use harness::Version;
+use harness::{Interruption, Version, command, each_option};
 
 use crate::run::Wanted;
-use harness::Interruption;
 
 const HELP: &str = "\
 chaos: calls while everything around the module fails, and whether the CRM was told the truth
@@ -56,25 +55,7 @@ struct Asked {
 }
 
 fn main() -> ExitCode {
-    let asked = match read(std::env::args().skip(1)) {
-        Ok(Some(asked)) => asked,
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("chaos: {error:#}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    let own_disks = namespace::enter();
-    match play(&asked, own_disks) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\nchaos: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    command("chaos", HELP, read, |asked| play(&asked, namespace::enter()))
 }
 
 fn play(asked: &Asked, own_disks: bool) -> Result<()> {
@@ -94,7 +75,7 @@ fn play(asked: &Asked, own_disks: bool) -> Result<()> {
     Ok(())
 }
 
-fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Asked>> {
+fn read(arguments: &mut dyn Iterator<Item = String>) -> Result<Option<Asked>> {
     let mut asked = Asked {
         wanted: Wanted {
             length: Duration::from_secs(60),
@@ -105,14 +86,8 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Asked>> {
         cycles: None,
         versions: Version::ALL.to_vec(),
     };
-    while let Some(argument) = arguments.next() {
-        if argument == "--help" {
-            return Ok(None);
-        }
-        let value = arguments
-            .next()
-            .with_context(|| format!("{argument} needs a value"))?;
-        match argument.as_str() {
+    let whole = each_option(arguments, |option, value| {
+        match option {
             "--minutes" => {
                 let minutes: f64 = value.parse().context("--minutes needs a number")?;
                 ensure!(
@@ -130,6 +105,7 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Asked>> {
             }
             other => anyhow::bail!("there is no option \"{other}\""),
         }
-    }
-    Ok(Some(asked))
+        Ok(())
+    })?;
+    Ok(whole.then_some(asked))
 }

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use harness::{Traffic, Version};
+use harness::{Traffic, Version, command, each_option};
 
 const HELP: &str = "\
 load: many calls at once, and what the stand-in CRM was told of them
@@ -27,42 +27,24 @@ struct Wanted {
 }
 
 fn main() -> ExitCode {
-    let wanted = match read(std::env::args().skip(1)) {
-        Ok(Some(wanted)) => wanted,
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
+    command("load", HELP, read, |wanted| {
+        for version in wanted.versions {
+            let traffic = Traffic::new(wanted.calls, wanted.rate).seed(wanted.seed);
+            play(traffic, version)?;
         }
-        Err(error) => {
-            eprintln!("load: {error:#}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    for version in wanted.versions {
-        let traffic = Traffic::new(wanted.calls, wanted.rate).seed(wanted.seed);
-        if let Err(error) = play(traffic, version) {
-            eprintln!("\nload: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+        Ok(())
+    })
 }
 
-fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wanted>> {
+fn read(arguments: &mut dyn Iterator<Item = String>) -> Result<Option<Wanted>> {
     let mut wanted = Wanted {
         calls: 10_000,
         rate: 50.0,
         seed: 1,
         versions: Version::ALL.to_vec(),
     };
-    while let Some(argument) = arguments.next() {
-        if argument == "--help" {
-            return Ok(None);
-        }
-        let value = arguments
-            .next()
-            .with_context(|| format!("{argument} needs a value"))?;
-        match argument.as_str() {
+    let whole = each_option(arguments, |option, value| {
+        match option {
             "--calls" => wanted.calls = value.parse().context("--calls needs a number")?,
             "--rate" => wanted.rate = value.parse().context("--rate needs a number")?,
             "--seed" => wanted.seed = value.parse().context("--seed needs a number")?,
@@ -72,8 +54,9 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wanted>> {
             }
             other => anyhow::bail!("there is no option \"{other}\""),
         }
-    }
-    Ok(Some(wanted))
+        Ok(())
+    })?;
+    Ok(whole.then_some(wanted))
 }
 
 fn play(traffic: Traffic, version: Version) -> Result<()> {

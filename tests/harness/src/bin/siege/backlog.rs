@@ -6,11 +6,10 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use harness::{Ami, Stage, Version, build_shim, event, until, workspace_root};
+use harness::{Ami, Stage, Version, build_probe, event, until};
 
 /// Of each call.
 pub(crate) const EVENTS_EACH: u64 = 4;
@@ -46,23 +45,9 @@ pub(crate) fn whole(calls: u64) -> u64 {
 
 /// Puts the module that tells them into a PBX that is not started yet.
 pub(crate) fn install(stage: &Stage, version: Version) -> Result<()> {
-    let output = Command::new(workspace_root().join("tools/asterisk"))
-        .args(["include", version.major()])
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "`tools/asterisk include {version}` failed"
-    );
-    let headers = String::from_utf8(output.stdout)?;
-    build_shim(
-        "probe.c",
+    build_probe(
+        version,
         &stage.asterisk.scratch().join("modules/planfix_probe.so"),
-        &[
-            "-isystem",
-            headers.trim_end(),
-            "-DAST_MODULE=\"planfix_probe\"",
-            "-DAST_MODULE_SELF_SYM=__internal_planfix_probe_self",
-        ],
     )
 }
 

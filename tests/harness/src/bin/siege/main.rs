@@ -21,7 +21,7 @@ mod watch;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::{Interruption, Version};
+use harness::{Interruption, Version, command, each_option};
 
 use crate::run::Wanted;
 
@@ -38,40 +38,19 @@ Asterisk 22 are written to docs/outage.md.
 ";
 
 fn main() -> ExitCode {
-    let wanted = match read(std::env::args().skip(1)) {
-        Ok(Some(wanted)) => wanted,
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("siege: {error:#}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    match Interruption::watch().and_then(|interruption| run::play(wanted, &interruption)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\nsiege: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    command("siege", HELP, read, |wanted| {
+        run::play(wanted, &Interruption::watch()?)
+    })
 }
 
-fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wanted>> {
+fn read(arguments: &mut dyn Iterator<Item = String>) -> Result<Option<Wanted>> {
     let mut wanted = Wanted {
         events: run::MILLION,
         rate: run::RATE,
         version: Version::V22,
     };
-    while let Some(argument) = arguments.next() {
-        if argument == "--help" {
-            return Ok(None);
-        }
-        let value = arguments
-            .next()
-            .with_context(|| format!("{argument} needs a value"))?;
-        match argument.as_str() {
+    let whole = each_option(arguments, |option, value| {
+        match option {
             "--events" => {
                 wanted.events = value.parse().context("--events needs a number")?;
                 ensure!(wanted.events >= 1_200, "--events: fewer than 1200 are no backlog");
@@ -88,6 +67,7 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wanted>> {
             }
             other => bail!("there is no option \"{other}\""),
         }
-    }
-    Ok(Some(wanted))
+        Ok(())
+    })?;
+    Ok(whole.then_some(wanted))
 }

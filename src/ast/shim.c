@@ -488,8 +488,7 @@ static int differs(const char *one, const char *other)
 
 #define DIFFERS(part, field, plain) differs(PART(a, part, field, plain), PART(b, part, field, plain))
 
-/* Looks into those parts only that are not shared: the older snapshot is no longer in the processor's
- * cache. */
+/* Looks into those parts only that are not shared: the older snapshot is no longer in the processor's cache. */
 static unsigned int differences(const struct ast_channel_snapshot *a, const struct ast_channel_snapshot *b)
 {
 	unsigned int changes = 0;

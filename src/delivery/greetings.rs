@@ -738,10 +738,7 @@ fn owner(source: Source, operator: &Operator) -> Option<&Operator> {
 
 fn path(folder: &Path, operator: Option<&Operator>, greeting: &Greeting) -> PathBuf {
     let mut path = shelf::folder(folder, operator);
-    path.push(greeting.kind.word());
-    // The name's other half, as in `shelf::name`; the path has room for it.
-    path.as_mut_os_string().push("-");
-    path.as_mut_os_string().push(&greeting.language);
+    path.push(shelf::name(greeting.kind, &greeting.language));
     path
 }
 

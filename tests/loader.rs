@@ -1469,6 +1469,111 @@ fn the_shipped_module_follows_calls_records_them_and_plays_them_again() {
     }
 }
 
+/// Whatever is answered QUEUED while nobody listens at the CRM's address is on the disk when the module is gone.
+#[test]
+fn what_is_answered_queued_is_kept() {
+    let mut host = Host::start(Some(SHIPPED_CONFIGURATION));
+    host.open(&shipped());
+    assert_eq!(host.returned("load"), "0");
+    let mut told = BTreeSet::new();
+    for call in 0..TIMES {
+        for event in ["INCOMING", "ACCEPTED"] {
+            let command = format!("read PLANFIX_EVENT channel 64 {event},79001234567,101,call-{call}");
+            assert_eq!(host.texts(&command, "returned"), ["0 QUEUED"]);
+            told.insert(format!("{event} call-{call}"));
+        }
+    }
+    host.part();
+    let spool = rusqlite::Connection::open(host.folder.path().join("planfix/spool.db")).unwrap();
+    let mut kept = spool
+        .prepare("SELECT kind || ' ' || callid FROM event WHERE state = 0 ORDER BY id")
+        .unwrap();
+    let kept: Vec<String> = kept
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(kept.len(), told.len(), "{kept:?}");
+    assert_eq!(kept.into_iter().collect::<BTreeSet<_>>(), told);
+}
+
+/// How often these commands are repeated, where it is judged what they cost.
+const TIMES: usize = 100;
+
+/// What these commands cost the thread that calls the module: how often it waited, and how many microseconds it worked.
+fn cost(host: &mut Host, commands: &[&str], which: &str) -> [usize; 2] {
+    for command in commands {
+        host.ask(&command.replace("{}", which));
+    }
+    let inside = host.last("inside", "inside");
+    let numbers: Vec<usize> = inside.split(' ').map(|number| number.parse().unwrap()).collect();
+    let [calls, waits, microseconds] = numbers[..] else {
+        panic!("{inside}")
+    };
+    // Some of what is told the module has not subscribed to.
+    assert!(calls > 0, "{commands:?}");
+    [waits, microseconds]
+}
+
+/// Asterisk calls these on the threads of its calls and on that of its message bus. A wait of ten milliseconds there is
+/// heard by nobody in a test and felt by everybody on a busy PBX, so what is judged is what the kernel counts: how often
+/// the thread gave its processor away, and for how long it kept it.
+#[test]
+fn what_asterisk_calls_while_calls_go_on_never_waits() {
+    let events = &[
+        "read PLANFIX_EVENT channel 64 INCOMING,79001234567,101,call-{}",
+        "read PLANFIX_EVENT locked 64 ACCEPTED,79001234567,101,call-{}",
+        "read PLANFIX_EVENT none 64 COMPLETED,79001234567,101,call-{},Success,5,0",
+        "read PLANFIX_EVENT channel 64 OUTGOING,79001234567,102,call-{}",
+    ][..];
+    let functions = [
+        events,
+        &["read PLANFIX_EVENT none 64 a verb that is none"],
+        &["read CALL_DURATION channel 64 total"],
+        &["read PLANFIX_CONTACT channel 64 79001234567,name"],
+        &["read OP_GREETING channel 64 101"],
+        &["device Planfix:greeting_101"],
+    ];
+    let messages = [
+        &["tell created", "tell gone"][..],
+        &["tell created", "tell answered", "tell renumbered", "tell stepped"],
+        &["tell dial", "tell ringing", "tell dial forwarded"],
+        &["tell entered", "tell hold", "tell unhold", "tell left"],
+        &["tell blind", "tell attended", "tell pickup", "tell parked"],
+        &["tell variable", "tell masquerade", "tell swapped", "tell gone"],
+    ];
+    for (mode, verdict) in [("mode = dialplan", "QUEUED"), ("mode = auto", "IGNORED")] {
+        let configuration = SHIPPED_CONFIGURATION.replace("mode = dialplan", mode);
+        let mut host = Host::start(Some(&format!("{configuration}{GREETINGS}")));
+        host.open(&shipped());
+        assert_eq!(host.returned("load"), "0");
+        for event in events {
+            let answers = host.texts(&event.replace("{}", "first"), "returned");
+            assert_eq!(answers, [format!("0 {verdict}")], "{event}");
+        }
+        for commands in functions.iter().chain(&messages) {
+            // What is set up once, at the first call, is not judged.
+            cost(&mut host, commands, "second");
+            let (mut waits, mut microseconds) = (0, 0);
+            for time in 0..TIMES {
+                let [waited, worked] = cost(&mut host, commands, &time.to_string());
+                waits += waited;
+                microseconds += worked;
+            }
+            // Now and then somebody else holds one of the locks for a moment.
+            assert!(
+                waits <= TIMES / 10,
+                "{mode}, {commands:?}, {TIMES} times: the thread waited {waits} times"
+            );
+            assert!(
+                microseconds < TIMES * 5_000,
+                "{mode}, {commands:?}, {TIMES} times: the thread worked for {microseconds} microseconds"
+            );
+        }
+        host.part();
+    }
+}
+
 #[test]
 fn what_is_accepted_is_told_over_ami_with_clean_headers() {
     let mut host = Host::start(Some(SHIPPED_CONFIGURATION));

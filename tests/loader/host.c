@@ -22,6 +22,8 @@
  *   decline TYPE                    stasis.conf declines messages of that type
  *   http GET|POST <path> [<body>]   a request to the handler that was looked up last, registered or not
  *   registered | threads | files    what there is at the moment
+ *   inside                          calls of callbacks, of functions and of a device's state since it was last asked; how often the thread
+ *                                   waited in them, and for how many microseconds it worked
  *   transmit_silence                asterisk.conf wants that
  *   leaks                           whether memory was lost that nobody knows of any more, where a sanitizer is in here to tell
  *   leave                           ends the thread on which functions, commands and actions have run so far
@@ -42,6 +44,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "asterisk/ast_version.h"
@@ -1942,13 +1945,56 @@ static struct ast_bridge_snapshot *bridge_snapshot(void)
 	return &it;
 }
 
+/* What the module's callbacks cost the thread that calls them: how often it gave its processor away in them, to sleep or to wait for
+ * somebody, and how long it kept it. Neither depends on what else the machine does. */
+static struct {
+	long calls, waits;
+	long long microseconds;
+} inside;
+static struct timespec kept_before;
+static long waited_before;
+
+/* The thread's own: getrusage() knows of processor time only what the scheduler has booked. */
+static struct timespec processor_time(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now;
+}
+
+static long waits_so_far(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nvcsw;
+}
+
+static void enter_module(void)
+{
+	waited_before = waits_so_far();
+	kept_before = processor_time();
+}
+
+static void leave_module(void)
+{
+	struct timespec now = processor_time();
+
+	inside.calls++;
+	inside.waits += waits_so_far() - waited_before;
+	inside.microseconds += (now.tv_sec - kept_before.tv_sec) * 1000000LL + (now.tv_nsec - kept_before.tv_nsec) / 1000;
+}
+
 static void deliver(struct stasis_message *message)
 {
 	int at;
 
 	for (at = 0; subscription && at < subscription->count; at++) {
 		if (subscription->accepted[at] == message->type) {
+			enter_module();
 			subscription->callback(subscription->data, subscription, message);
+			leave_module();
 			return;
 		}
 	}
@@ -2214,7 +2260,9 @@ static void do_read(char *rest)
 	if (locked) {
 		ao2_lock(&channel);
 	}
+	enter_module();
 	res = (*function)->read(strcmp(how, "none") ? &channel : NULL, name, rest ? unescape(rest) : NULL, buffer, length);
+	leave_module();
 	if (channel.depth != locked) {
 		say("error", "the channel's lock is not as it was");
 	}
@@ -2247,7 +2295,9 @@ static void do_write(char *rest)
 	if (locked) {
 		ao2_lock(&channel);
 	}
+	enter_module();
 	res = (*function)->write(strcmp(how, "none") ? &channel : NULL, name, args ? unescape(args) : NULL, rest ? unescape(rest) : NULL);
+	leave_module();
 	if (channel.depth != locked) {
 		say("error", "the channel's lock is not as it was");
 	}
@@ -2278,11 +2328,14 @@ static void do_exec(char *rest)
 static void do_device(const char *name)
 {
 	const char *colon = strchr(name, ':');
-	int at;
+	int at, state;
 
 	for (at = 0; at < MANY; at++) {
 		if (providers[at].label && !strncasecmp(providers[at].label, name, colon - name)) {
-			sayf("returned", "%d", (int) providers[at].callback(colon + 1));
+			enter_module();
+			state = providers[at].callback(colon + 1);
+			leave_module();
+			sayf("returned", "%d", state);
 			return;
 		}
 	}
@@ -2569,6 +2622,9 @@ int main(int argc, char **argv)
 			wait_for_foreign();
 		} else if (!strcmp(verb, "transmit_silence")) {
 			ast_options.flags |= AST_OPT_FLAG_TRANSMIT_SILENCE;
+		} else if (!strcmp(verb, "inside")) {
+			sayf("inside", "%ld %ld %lld", inside.calls, inside.waits, inside.microseconds);
+			memset(&inside, 0, sizeof(inside));
 		} else if (!strcmp(verb, "threads")) {
 			count_entries("/proc/self/task");
 		} else if (!strcmp(verb, "files")) {

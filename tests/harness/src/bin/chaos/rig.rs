@@ -330,12 +330,18 @@ impl Rig {
         self.reload("", "", true)?;
         self.stage.asterisk.ami()?.without_channels(BOUND)?;
         let mut status = String::new();
-        until("a module at rest", 2 * BOUND, || {
-            status = flat(&self.stage.status()?);
-            let recordings = harness::row(&self.stage.status()?, "Recordings")?;
+        // An encoder that hangs is given up after some two minutes.
+        until("a module at rest", 4 * BOUND, || {
+            let told = self.stage.status()?;
+            status = flat(&told);
+            let recordings = harness::row(&told, "Recordings")?;
             let rests = status.contains("Calls: 0 followed on 0 channels")
                 && recordings.starts_with("0 waiting, 0 converting");
-            Ok(rests.then_some(()))
+            let failed = !recordings.contains(" 0 failed");
+            if rests && failed {
+                self.reload("", "", true)?;
+            }
+            Ok((rests && !failed).then_some(()))
         })
         .with_context(|| status.clone())?;
         self.stage.drained()?;

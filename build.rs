@@ -159,6 +159,16 @@ mod module {
                 )
             })?;
         let major = ami + 11;
+        // It came with 16.4.
+        let channel = headers.join("asterisk/channel.h");
+        let text = fs::read(&channel).map_err(|error| format!("{}: {error}", channel.display()))?;
+        if major == 16 && !String::from_utf8_lossy(&text).contains("ast_channel_get_up_time_ms") {
+            return Err(format!(
+                "{}: Asterisk 16.4 is the oldest that is supported, this one is older",
+                channel.display()
+            )
+            .into());
+        }
         match major {
             16..=23 => Ok(major),
             24.. => {

@@ -139,7 +139,6 @@ struct shim_snapshot {
 	const char *application;
 	const char *application_data;
 	const char *bridge;
-	const char *hangup_source;
 	int64_t created;          /* Microseconds since 1970. */
 	int state;                /* enum ast_channel_state */
 	int caller_restricted;
@@ -152,7 +151,6 @@ struct shim_bridge {
 	const char *technology;
 	const char *creator;
 	const char *name;
-	int64_t created;          /* Microseconds since 1970. */
 	unsigned int channels;
 };
 

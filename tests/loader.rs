@@ -56,40 +56,49 @@ fn workshop() -> &'static Path {
 /// The fake host.
 fn host() -> &'static Path {
     static HOST: OnceLock<PathBuf> = OnceLock::new();
-    HOST.get_or_init(|| {
-        let host = workshop().join("host");
-        let mut command = compiler();
-        command
-            .args([
-                "-std=gnu11",
-                "-g",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                "-DAST_MODULE=\"res_planfix\"",
-            ])
-            .arg("-DAST_MODULE_SELF_SYM=__internal_res_planfix_self")
-            .arg(format!("-DPLANFIX_ASTERISK_MAJOR={MAJOR}"));
-        // A system folder is searched anyway.
-        if !matches!(
-            env!("PLANFIX_ASTERISK_HEADERS"),
-            "/usr/include" | "/usr/local/include"
-        ) {
-            command.args(["-isystem", env!("PLANFIX_ASTERISK_HEADERS")]);
-        }
-        let object = workshop().join("host.o");
-        run(command
-            .args(words("LOADER_COMPILE"))
-            .args(["-c", "tests/loader/host.c", "-o"])
-            .arg(&object));
-        run(compiler()
-            .args(["-rdynamic", "-o"])
-            .arg(&host)
-            .arg(&object)
-            .args(words("LOADER_LINK"))
-            .args(["-pthread", "-ldl"]));
-        host
-    })
+    HOST.get_or_init(|| build_host("host", &[]))
+}
+
+/// The fake host as another release of the same major version is: its structures differ from the headers.
+fn host_of_another_release() -> &'static Path {
+    static HOST: OnceLock<PathBuf> = OnceLock::new();
+    HOST.get_or_init(|| build_host("host-of-another-release", &["-DANOTHER_RELEASE"]))
+}
+
+fn build_host(name: &str, words_of_this_one: &[&str]) -> PathBuf {
+    let host = workshop().join(name);
+    let mut command = compiler();
+    command
+        .args([
+            "-std=gnu11",
+            "-g",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-DAST_MODULE=\"res_planfix\"",
+        ])
+        .arg("-DAST_MODULE_SELF_SYM=__internal_res_planfix_self")
+        .arg(format!("-DPLANFIX_ASTERISK_MAJOR={MAJOR}"));
+    // A system folder is searched anyway.
+    if !matches!(
+        env!("PLANFIX_ASTERISK_HEADERS"),
+        "/usr/include" | "/usr/local/include"
+    ) {
+        command.args(["-isystem", env!("PLANFIX_ASTERISK_HEADERS")]);
+    }
+    let object = host.with_extension("o");
+    run(command
+        .args(words_of_this_one)
+        .args(words("LOADER_COMPILE"))
+        .args(["-c", "tests/loader/host.c", "-o"])
+        .arg(&object));
+    run(compiler()
+        .args(["-rdynamic", "-o"])
+        .arg(&host)
+        .arg(&object)
+        .args(words("LOADER_LINK"))
+        .args(["-pthread", "-ldl"]));
+    host
 }
 
 /// Where cargo puts this package's libraries for its tests.
@@ -149,8 +158,12 @@ struct Host {
 
 impl Host {
     fn start(configuration: Option<&str>) -> Self {
+        Self::start_in(host(), configuration)
+    }
+
+    fn start_in(program: &Path, configuration: Option<&str>) -> Self {
         let folder = TempDir::new().unwrap();
-        let mut child = Command::new(host())
+        let mut child = Command::new(program)
             .arg(folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -183,7 +196,7 @@ impl Host {
     }
 
     /// Gives one command and returns the lines it brought, each as a kind and a text. The host's own
-    /// complaints fail the test.
+    /// complaints fail the test, and so does a key.
     fn ask(&mut self, command: &str) -> Vec<(String, String)> {
         writeln!(self.input, "{command}")
             .and_then(|()| self.input.flush())
@@ -199,6 +212,8 @@ impl Host {
                 let state = self.child.try_wait();
                 panic!("no answer to {command:?} after {lines:?}: {error}, {state:?}");
             });
+            // Whatever the module says by any way, no key is in it.
+            assert!(!line.contains(KEYS), "{command:?} brought {line:?}");
             let (kind, text) = line.split_once(' ').unwrap_or((&line, ""));
             match kind {
                 "." => return lines,
@@ -482,12 +497,12 @@ fn a_panic_is_logged_with_its_place_and_a_flood_of_them_is_not() {
 fn described(name: &str, state: &str) -> String {
     format!(
         "[{name} linkedid {name} technology accountcode caller-number caller-name ani rdnis dialed connected-number \
-         connected-name context exten application application-data - hangup-source {state} restricted=false cause=17 \
+         connected-name context exten application application-data - {state} restricted=false cause=17 \
          created=1600000000000001]"
     )
 }
 
-const BRIDGE: &str = "(bridge-1 simple_bridge creator bridge-name channels=2 created=1600000001000002)";
+const BRIDGE: &str = "(bridge-1 simple_bridge creator bridge-name channels=2)";
 
 #[test]
 fn what_happens_to_calls_is_told_in_one_shape() {
@@ -540,6 +555,18 @@ fn what_happens_to_calls_is_told_in_one_shape() {
         let (_, line) = line.split_once(": ").unwrap();
         assert_eq!(line, format!(r"1700000000123456 {expected}\x0a"), "{kind}");
     }
+    host.part();
+}
+
+/// Whoever updates Asterisk within a major version does not build the module again.
+#[test]
+fn another_release_of_the_same_major_version_is_read_rightly() {
+    let mut host = Host::start_in(host_of_another_release(), None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    let line = host.last("tell created", "log");
+    let one = described("one", "Up");
+    assert!(line.ends_with(&format!(r" ChannelCreated {one}\x0a")), "{line}");
     host.part();
 }
 
@@ -1078,6 +1105,9 @@ fn a_module_for_another_asterisk_declines_and_names_both_versions() {
 }
 
 /// A configuration with a CRM that refuses every connection: the discard port of this machine.
+/// How both keys begin.
+const KEYS: &str = "loader-secret";
+
 const SHIPPED_CONFIGURATION: &str = "[general]\nenabled = yes\nmode = dialplan\n[planfix]\nurl = http://127.0.0.1:9/tel/api\n\
      token = loader-secret-1\npbx_token = loader-secret-2\n";
 
@@ -1467,6 +1497,62 @@ fn the_shipped_module_follows_calls_records_them_and_plays_them_again() {
             "round {round}: threads and descriptors"
         );
     }
+}
+
+/// `Host::ask` looks at everything that is said; this makes the module say what it can.
+#[test]
+fn no_key_is_ever_said() {
+    let mut host = Host::start(Some(SHIPPED_CONFIGURATION));
+    host.open(&shipped());
+    assert_eq!(host.returned("load"), "0");
+    let names = host.registered();
+    for name in &names {
+        if let Some(command) = name.strip_prefix("command ")
+            // These ask the network, or have no end.
+            && !["planfix check"].contains(&command)
+        {
+            for words in ["", " 1", " all", " status"] {
+                host.ask(&format!("run {command}{words}"));
+            }
+            host.ask(&format!("tab {command} "));
+        }
+        if let Some(action) = name.strip_prefix("action ") {
+            host.ask(&format!("action Action: {action}|ActionID: 7"));
+        }
+    }
+    let mut said = Vec::new();
+    for body in [
+        "cmd=makeCall&from=101&to=79001234567",
+        "cmd=makeCall&from=101&to=79001234567&token=wrong",
+        "cmd=makeCall&from=101&to=nobody&token=loader-secret-2",
+        "cmd=nothing&token=loader-secret-2",
+        "cmd=setup&token=loader-secret-2&url=http%3A//127.0.0.1%3A9/&planfix_token=loader-secret-3",
+        "token=loader-secret-2",
+        "no form",
+    ] {
+        said.push(host.ask(&format!("http POST api {body}")));
+    }
+    let said = format!("{said:?}");
+    for refused in ["the key is not pbx_token", "the command is neither"] {
+        assert!(said.contains(refused), "{refused}: {said}");
+    }
+    for event in ["INCOMING,79001234567,101,call", "ACCEPTED", "loader"] {
+        host.ask(&format!("read PLANFIX_EVENT channel 64 {event}"));
+    }
+    host.ask("read PLANFIX_CONTACT channel 64 79001234567,name");
+    for configuration in [
+        SHIPPED_CONFIGURATION.replace("url = ", "url = nonsense"),
+        SHIPPED_CONFIGURATION.replace("url = http://127.0.0.1:9", "url = http://127.0.0.2:9"),
+        SHIPPED_CONFIGURATION.replace("token = ", "tokn = "),
+        SHIPPED_CONFIGURATION.replace("loader-secret-1", "loader-secret-1\ntoken = loader-secret-4"),
+        "token = loader-secret-1\n".to_owned(),
+        SHIPPED_CONFIGURATION.to_owned(),
+    ] {
+        host.configure(&configuration);
+        host.ask("reload");
+        host.ask("run planfix show status");
+    }
+    host.part();
 }
 
 /// Whatever is answered QUEUED while nobody listens at the CRM's address is on the disk when the module is gone.

@@ -413,6 +413,26 @@ static int64_t microseconds(struct timeval when)
 #define SHARES(a, b, part) ((a)->part == (b)->part)
 #endif
 
+/* A module that was built for one release is loaded by every other of the same major version, whose structures differ. So nothing is read
+ * that has moved within one: not hangup->source (a pointer since 20.17, 22.7 and 23.1). Before the time of creation a string came in
+ * with 18.25, 20.10 and 21.5, together with this function. */
+extern const char *ast_channel_tenantid(const struct ast_channel *channel) __attribute__((weak));
+
+#ifdef AST_MAX_TENANT_ID
+#define BUILT_WITH_TENANTS 1
+#else
+#define BUILT_WITH_TENANTS 0
+#endif
+
+static struct timeval created(const struct ast_channel_snapshot *snapshot)
+{
+	const char *built_for = (const char *) &PART(snapshot, base, creationtime, creationtime);
+	struct timeval time;
+
+	memcpy(&time, built_for + ((ast_channel_tenantid != NULL) - BUILT_WITH_TENANTS) * (int) sizeof(ast_string_field), sizeof(time));
+	return time;
+}
+
 static int is_restricted(const struct ast_channel_snapshot *snapshot)
 {
 	return (PART(snapshot, caller, pres, caller_pres) & AST_PRES_RESTRICTION) != AST_PRES_ALLOWED;
@@ -457,8 +477,7 @@ static void fill_snapshot(struct shim_snapshot *to, const struct ast_channel_sna
 		.application = PART(from, dialplan, appl, appl),
 		.application_data = PART(from, dialplan, data, data),
 		.bridge = PART(from, bridge, id, bridgeid),
-		.hangup_source = PART(from, hangup, source, hangupsource),
-		.created = microseconds(PART(from, base, creationtime, creationtime)),
+		.created = microseconds(created(from)),
 		.state = from->state,
 		.hangup_cause = PART(from, hangup, cause, hangupcause),
 		.caller_restricted = is_restricted(from),
@@ -476,7 +495,6 @@ static void fill_bridge(struct shim_bridge *to, const struct ast_bridge_snapshot
 		.technology = from->technology,
 		.creator = from->creator,
 		.name = from->name,
-		.created = microseconds(from->creationtime),
 		.channels = from->num_channels,
 	};
 }

@@ -4,10 +4,23 @@
 //! (`main/pbx_functions.c`). Modules in C get away with it because their entries are static. Here an entry is
 //! allocated once for each name and never freed; a later registration of the same name takes it up again, so
 //! that loading and unloading for ever needs no more memory.
+//!
+//! Invariant: behind each entry there is room. Releases of one major version append to these structures, and Asterisk writes what
+//! it has appended: `since` and `provided_by` of a function came with 20.16 and 20.17, 21.11, 22.6 and 22.7. A module that was
+//! built for 22.5 is loaded by 22.6 like any other.
 
 use std::ffi::CStr;
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
+
+/// Words that an entry may grow by; so far none has grown by more than two.
+const ROOM: usize = 32;
+
+#[repr(C)]
+struct Roomy<T> {
+    entry: T,
+    _room: [usize; ROOM],
+}
 
 /// Entries of one kind that nobody has registered at the moment.
 pub(super) struct Slots<T>(Mutex<Vec<(&'static CStr, Slot<T>)>>);
@@ -37,7 +50,14 @@ impl<T> Slots<T> {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match free.iter().position(|(owner, _)| *owner == name) {
             Some(at) => free.swap_remove(at).1,
-            None => Slot(NonNull::from(Box::leak(Box::new(fresh())))),
+            None => {
+                let roomy = Box::new(Roomy {
+                    entry: fresh(),
+                    _room: [0; ROOM],
+                });
+                // The entry stands first (`repr(C)`), and the address is good for what follows it, too.
+                Slot(NonNull::from(Box::leak(roomy)).cast())
+            }
         }
     }
 

@@ -354,8 +354,6 @@ impl<'a> Snapshot<'a> {
         /// The unique id of the bridge that it is in. It is told a little before the entry and cleared a
         /// little after the leaving.
         bridge;
-        /// The name of the channel that hung up, or `dialplan/builtin` and such.
-        hangup_source;
     }
 
     /// When it was made: microseconds since 1970.
@@ -398,11 +396,6 @@ impl<'a> Bridge<'a> {
     /// How many channels are in it, after what is told of.
     pub fn channels(self) -> u32 {
         self.0.channels
-    }
-
-    /// When it was made: microseconds since 1970.
-    pub fn created(self) -> i64 {
-        self.0.created
     }
 }
 

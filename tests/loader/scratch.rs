@@ -417,7 +417,6 @@ fn snapshot(of: Snapshot<'_>) -> String {
         of.application(),
         of.application_data(),
         of.bridge(),
-        of.hangup_source(),
     ];
     format!(
         "[{} {:?} restricted={} cause={} created={}]",
@@ -431,13 +430,12 @@ fn snapshot(of: Snapshot<'_>) -> String {
 
 fn bridge(of: Bridge<'_>) -> String {
     format!(
-        "({} {} {} {} channels={} created={})",
+        "({} {} {} {} channels={})",
         word(of.uniqueid()),
         word(of.technology()),
         word(of.creator()),
         word(of.name()),
-        of.channels(),
-        of.created()
+        of.channels()
     )
 }
 

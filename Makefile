@@ -16,7 +16,7 @@ SOURCES := $(shell find src include -type f) Cargo.toml Cargo.lock build.rs wrap
 # Sets what the machine lacks and cannot have installed: see tools/prepare.
 prepare = prepared=$$(tools/prepare $(1)); eval "$$prepared"
 
-.PHONY: all modules check test test-pure test-loader test-live fuzz sanitize bench load chaos siege demo install samples uninstall clean help
+.PHONY: all modules check test test-pure test-loader test-live test-chaos fuzz sanitize faults bench load chaos siege demo install samples uninstall clean help
 
 all: ## Build target/release/res_planfix.so for the Asterisk of this machine (or ASTERISK_INCLUDE_DIR)
 	@$(call prepare,build)
@@ -46,7 +46,7 @@ check: ## Format, lints, licences, house rules
 	$(CARGO) test --locked --no-default-features --test licences --test house
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --workspace --document-private-items --quiet
 
-test: test-pure test-loader test-live ## All tests, on a real Asterisk 22 and 16
+test: test-pure test-loader test-live test-chaos ## All tests, on a real Asterisk 22 and 16
 
 test-pure: ## Tests that need no Asterisk
 	@$(call prepare,test)
@@ -65,6 +65,11 @@ test-live: modules ## Real calls through a real Asterisk 22 and 16
 	# They wait more than they work, each for its own Asterisk.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --locked -p harness
 
+test-chaos: modules ## Three minutes of `make chaos`, with the same faults each time
+	@$(call prepare,test)
+	$(CARGO) build --locked -p planfix-sandbox
+	$(CARGO) run --locked --quiet -p harness --bin chaos -- --minutes 1.5 --seed 12
+
 fuzz: ## Fuzz what reads and follows: RUNS=1000000 or SECONDS=60 for each target, TARGET=one of fuzz/fuzz_targets
 	@$(call prepare,fuzz)
 	CARGO=$(CARGO) RUNS=$(RUNS) SECONDS_EACH=$(SECONDS) tools/fuzz $(TARGET)
@@ -72,6 +77,10 @@ fuzz: ## Fuzz what reads and follows: RUNS=1000000 or SECONDS=60 for each target
 sanitize: ## Sanitizers, Miri and valgrind (docs/sanitizers.md); WHAT=address, thread, miri or valgrind for one of them
 	@$(call prepare,sanitize)
 	CARGO=$(CARGO) tools/sanitize $(WHAT)
+
+faults: ## Can the tests fail? Puts the faults of tests/faults into a copy, one by one; FAULT=one of them
+	@$(call prepare,test)
+	CARGO=$(CARGO) tools/faults $(FAULT)
 
 demo: modules ## Real calls, a stand-in CRM, an outage; KEEP=1 leaves it running
 	@$(call prepare,demo)

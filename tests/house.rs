@@ -140,3 +140,36 @@ fn the_sample_configuration_has_every_option_at_its_default() {
         );
     }
 }
+
+/// `make faults` puts them into a copy one by one; here it is seen that they have not been left behind by the code.
+#[test]
+fn each_fault_can_still_be_put_in() {
+    let folder = root().join("tests/faults");
+    let faults: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
+        .collect();
+    assert!(faults.len() > 10, "the faults are listed");
+    for fault in faults {
+        let text = fs::read_to_string(&fault).unwrap();
+        let ring = text.lines().find_map(|line| line.strip_prefix("Ring: "));
+        assert!(
+            matches!(ring, Some("pure" | "loader")),
+            "{}: no \"Ring: pure\" or \"Ring: loader\"",
+            fault.display()
+        );
+        let checked = std::process::Command::new("git")
+            .args(["apply", "--check"])
+            .arg(&fault)
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(
+            checked.status.success(),
+            "{} no longer fits the code:\n{}",
+            fault.display(),
+            String::from_utf8_lossy(&checked.stderr)
+        );
+    }
+}

@@ -17,6 +17,7 @@ impl Dispatcher {
         self.next_chores = now + if busy { 1_000 } else { 10_000 };
         self.give_up_stale(now);
         self.save(now, true);
+        self.try_again(now);
         self.make_room_for_calls(now);
         self.keep_open_cards(now);
         if let Err(error) = self.forget_stories() {

@@ -99,11 +99,9 @@ impl Dispatcher {
                 {
                     syncer.wake(path.to_owned(), spool.log_bytes());
                 }
+                self.disk_is_full = false;
                 if troubled && spool.path().is_some() {
-                    self.status.spool_trouble.clear();
-                    log::warn!(
-                        "The spool can be written again; everything that waited in memory is on the disk"
-                    );
+                    self.written_again();
                 }
                 if !cards_written {
                     self.save_open_cards();
@@ -115,6 +113,28 @@ impl Dispatcher {
                 self.spool_failed(&error, now);
                 false
             }
+        }
+    }
+
+    fn written_again(&mut self) {
+        self.status.spool_trouble.clear();
+        log::warn!("The spool can be written again; everything that waited in memory is on the disk");
+    }
+
+    /// Whether a disk that refused still does, where nothing is left that has to be written: everything was delivered meanwhile.
+    pub(super) fn try_again(&mut self, now: Millis) {
+        if self.status.spool_trouble.is_empty() || !self.unsaved.is_empty() {
+            return;
+        }
+        let Some(spool) = self.spool.as_ref().filter(|spool| spool.path().is_some()) else {
+            return;
+        };
+        match spool.set_meta("checked", &self.clock.wall().to_string()) {
+            Ok(()) => {
+                self.disk_is_full = false;
+                self.written_again();
+            }
+            Err(error) => self.spool_failed(&error, now),
         }
     }
 
@@ -174,11 +194,15 @@ impl Dispatcher {
         }
         self.status.spool_trouble = error.to_string();
         compact(&mut self.unsaved);
-        self.measure();
-        // What is accepted now stays in memory: ends of calls are worth that, cards are not.
-        if matches!(error, SpoolError::Full(_)) && self.status.room == Room::Ample {
-            self.set_room(Room::Tight);
+        if matches!(error, SpoolError::Full(_)) {
+            self.disk_is_full = true;
+            // Copied into the database, the log is begun anew in the room that it has: that may be all that is needed, and nothing
+            // else wakes the syncer while nothing can be written.
+            if let (Some(syncer), Some(path)) = (&self.syncer, self.spool.as_ref().and_then(Spool::path)) {
+                syncer.wake(path.to_owned(), 0);
+            }
         }
+        self.measure();
     }
 
     /// The file turned out to be damaged while it was in use.
@@ -271,6 +295,7 @@ impl Dispatcher {
     }
 
     pub(super) fn begin(&mut self, spool: Spool) {
+        self.disk_is_full = false;
         self.status.spool_trouble.clear();
         let totals = spool.totals().unwrap_or_default();
         self.pending = totals.pending;
@@ -383,6 +408,8 @@ impl Dispatcher {
             _ if self.unsaved.len() > MOST_UNSAVED => Room::Full,
             FILL_FULL.. => Room::Full,
             FILL_TIGHT.. => Room::Tight,
+            // What is accepted now stays in memory: ends of calls are worth that, cards are not.
+            _ if self.disk_is_full => Room::Tight,
             _ => Room::Ample,
         };
         self.set_room(room);

@@ -109,6 +109,8 @@ pub(crate) struct Dispatcher {
     recordings: Recordings,
     open_cards: OpenCards,
     cards_wait: bool,
+    /// The last write found no room, whatever the spool's own limit is.
+    disk_is_full: bool,
     dead_before: Option<u64>,
     look_for_dead: bool,
     alive_written: Millis,
@@ -165,6 +167,7 @@ impl Dispatcher {
             recordings: Recordings::default(),
             open_cards: OpenCards::default(),
             cards_wait: false,
+            disk_is_full: false,
             dead_before: None,
             look_for_dead: false,
             alive_written: 0,

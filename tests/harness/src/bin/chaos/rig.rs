@@ -293,6 +293,17 @@ impl Rig {
         }
     }
 
+    /// What was moved aside is the administrator's, who looks at it and removes it.
+    fn tidy(&self) -> Result<()> {
+        for entry in fs::read_dir(self.stage.asterisk.spool().join("planfix"))? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().contains(".damaged-") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Reloads with other settings: one text in place of another, or its own.
     fn reload(&self, from: &str, to: &str, right: bool) -> Result<()> {
         let settings = if from.is_empty() {
@@ -312,6 +323,7 @@ impl Rig {
 
     /// Somebody overwrites the spool's files.
     fn damage(&self) -> Result<()> {
+        self.tidy()?;
         let folder = self.stage.asterisk.spool().join("planfix");
         for name in ["spool.db", "spool.db-wal", "spool.db-shm"] {
             let file = fs::OpenOptions::new()

@@ -168,6 +168,8 @@ fn attended_transfer(office: &Office) -> Result<Vec<Told>> {
     let [question, other] = consult(office, &employee)?;
     other.answer()?;
     question.wait_answered()?;
+    // A phone is told of the answer before Asterisk has joined the two.
+    office.together(&["101", "102"])?;
     employee.transfer_to(&question)?;
     ensure!(employee.wait_transferred()? == 200);
     question.wait_hung_up()?;

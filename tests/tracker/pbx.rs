@@ -683,6 +683,38 @@ impl Pbx {
         other
     }
 
+    /// The same when the target has answered and is not joined with `second` yet: the two are joined, and only then does the other one
+    /// take the place of `second`, of which no record tells. The transfer is told before they are joined, or behind it.
+    pub(crate) fn joins_answered(&mut self, first: Chan, second: Chan, told_first: bool) -> Chan {
+        let other = self.partner(first).unwrap();
+        let peer = self.leg(second).dialing[0];
+        let transfer = What::AttendedTransfer {
+            success: true,
+            transferer: self.snapshot(first),
+            consulting: self.snapshot(second).into(),
+            transferee: Some(self.snapshot(other).into()),
+            target: None,
+        };
+        if told_first {
+            self.tell(transfer.clone());
+        }
+        self.answers(peer);
+        if !told_first {
+            self.tell(transfer);
+        }
+        self.leaves(first);
+        self.leaves(other);
+        let room = self.legs.get_mut(&second).unwrap().room.take().unwrap();
+        let members = &mut self.rooms.get_mut(&room).unwrap().members;
+        members.retain(|member| *member != second);
+        members.push(other);
+        self.legs.get_mut(&other).unwrap().room = Some(room);
+        self.change(other, |_| {});
+        self.hangs_up(second);
+        self.hangs_up(first);
+        other
+    }
+
     /// The employee presses the keys for an attended transfer: his channel goes to another bridge, with a Local channel that
     /// nobody dialled by a record (main/bridge_basic.c, `feature_attended_transfer`). Returns that and the called phone.
     pub(crate) fn consults_by_keys(&mut self, employee: Chan, ext: &str) -> [Chan; 2] {

@@ -661,6 +661,27 @@ fn an_attended_transfer_while_the_target_rings() {
 }
 
 #[test]
+fn an_attended_transfer_in_the_moment_of_the_answer() {
+    for told_first in [true, false] {
+        let (mut office, client, first) = talk();
+        let second = office.phone_calls("101", "102");
+        let [other] = office.dials(second, ["102"]);
+        office.rings(other);
+        office.told([]);
+        office.joins_answered(first, second, told_first);
+        office.wait(4);
+        office.hangs_up(client);
+        office.told([
+            "102 INCOMING",
+            "102 ACCEPTED",
+            "101 COMPLETED Success 10",
+            "102 COMPLETED Success 4",
+        ]);
+        office.closes();
+    }
+}
+
+#[test]
 fn an_attended_transfer_by_keys() {
     let (mut office, client, phone) = talk();
     let [one, other] = office.consults_by_keys(phone, "102");

@@ -36,7 +36,7 @@ impl Tracker {
                 self.world.found(&id);
                 self.note(&id, format_args!("{} is running", channel.name));
                 match bridge {
-                    Some(bridge) => self.world.enter(&id, bridge),
+                    Some(bridge) => drop(self.world.enter(&id, bridge)),
                     None => self.world.leave(&id),
                 }
                 vec![id]
@@ -76,8 +76,8 @@ impl Tracker {
                     &id,
                     format_args!("{} enters a {}", channel.name, bridge.technology),
                 );
-                self.world.enter(&id, bridge);
-                vec![id]
+                let successor = self.world.enter(&id, bridge);
+                std::iter::once(id).chain(successor).collect()
             }
             What::Left { channel, .. } => {
                 let Some(id) = self.known(channel) else {
@@ -86,7 +86,7 @@ impl Tracker {
                 self.note(&id, format_args!("{} leaves its bridge", channel.name));
                 // Whoever was joined with it must be looked at too, and cannot be found afterwards.
                 let mut touched = self.world.joined(std::slice::from_ref(&id), Reach::Talk);
-                self.world.leave(&id);
+                self.world.depart(&id);
                 touched.push(id);
                 touched
             }
@@ -156,6 +156,10 @@ impl Tracker {
                 // in Dial() (main/bridge.c, `ast_bridge_transfer_attended`).
                 if let Some(client) = client.as_ref().filter(|_| *success) {
                     self.world.hand_over(&consulting.uniqueid, client);
+                    // Or it has answered just now, and is being joined with the transferer.
+                    if let Some(other) = ids[1].as_ref().filter(|other| ids[0].as_ref() != Some(other)) {
+                        self.world.succeed(other, client);
+                    }
                     let key = ids[1].as_ref().and_then(|other| self.world.line(other)?.root_of);
                     let is_employee = self.world.line(client).is_some_and(|line| line.ext().is_some());
                     if let Some(key) = key.filter(|_| is_employee) {

@@ -75,6 +75,10 @@ pub struct Line {
     pub dialer: Option<Id>,
     /// Whom it dials, until then.
     pub dialing: Vec<Id>,
+    /// Who takes its place as soon as that one is in no bridge and this one is in one; and the other way round.
+    pub successor: Option<Id>,
+    /// See `successor`.
+    pub predecessor: Option<Id>,
     /// How far its being dialled is.
     pub called: Called,
     /// The dial string by which it was called.
@@ -299,6 +303,8 @@ impl World {
             bridge: None,
             dialer: None,
             dialing: Vec::new(),
+            successor: None,
+            predecessor: None,
             called: Called::No,
             dial_string: Text::default(),
             first_exten: Text::default(),
@@ -376,8 +382,8 @@ impl World {
         }
     }
 
-    /// The channel is in this bridge now.
-    pub fn enter(&mut self, id: &Id, bridge: &Bridge) {
+    /// The channel is in this bridge now, or whoever takes its place, who is returned.
+    pub fn enter(&mut self, id: &Id, bridge: &Bridge) -> Option<Id> {
         let key = self
             .rooms
             .get_key_value(&*bridge.uniqueid)
@@ -387,15 +393,23 @@ impl World {
             .get(id)
             .is_none_or(|line| line.bridge.as_ref() == Some(&key))
         {
-            return;
+            return None;
         }
         self.leave(id);
-        let room = self.rooms.entry(Arc::clone(&key)).or_default();
         // A bridge changes its technology as channels come and go, so the last word holds.
-        room.holding = &*bridge.technology == "holding_bridge";
-        push(&mut room.lines, Arc::clone(id));
+        self.rooms.entry(Arc::clone(&key)).or_default().holding = &*bridge.technology == "holding_bridge";
+        self.sit(id, &key);
+        let successor = self.lines.get(id)?.successor.clone()?;
+        self.take_place(&successor).then_some(successor)
+    }
+
+    fn sit(&mut self, id: &Id, key: &Id) {
+        push(
+            &mut self.rooms.entry(Arc::clone(key)).or_default().lines,
+            Arc::clone(id),
+        );
         if let Some(line) = self.lines.get_mut(id) {
-            line.bridge = Some(Arc::clone(&key));
+            line.bridge = Some(Arc::clone(key));
             line.was_bridged = true;
         }
         // Who dialled and who was dialled come one after the other.
@@ -403,13 +417,55 @@ impl World {
         let is_here = |other: &&Id| {
             self.lines
                 .get(*other)
-                .is_some_and(|other| other.bridge.as_ref() == Some(&key))
+                .is_some_and(|other| other.bridge.as_ref() == Some(key))
         };
         let mut joined: Vec<Id> = line.dialing.iter().filter(is_here).cloned().collect();
         joined.extend(line.dialer.iter().filter(is_here).map(|_| Arc::clone(id)));
         for peer in joined {
             self.unlink(&peer);
         }
+    }
+
+    /// By a masquerade `to` takes the place of `from`, of which no record tells, if `from` was in a bridge by then
+    /// (main/channel.c, `ast_channel_move`).
+    pub fn succeed(&mut self, from: &Id, to: &Id) {
+        if let Some(line) = self.lines.get_mut(from) {
+            line.successor = Some(Arc::clone(to));
+        }
+        if let Some(line) = self.lines.get_mut(to) {
+            line.predecessor = Some(Arc::clone(from));
+        }
+        self.take_place(to);
+    }
+
+    fn take_place(&mut self, id: &Id) -> bool {
+        let from = self
+            .lines
+            .get(id)
+            .filter(|line| line.bridge.is_none())
+            .and_then(|line| line.predecessor.clone());
+        let Some(from) = from else { return false };
+        let Some(key) = self.lines.get_mut(&from).and_then(|line| {
+            let key = line.bridge.clone()?;
+            line.successor = None;
+            Some(key)
+        }) else {
+            return false;
+        };
+        if let Some(line) = self.lines.get_mut(id) {
+            line.predecessor = None;
+        }
+        let holding = self.rooms.get(&key).is_some_and(|room| room.holding);
+        self.leave(&from);
+        self.rooms.entry(Arc::clone(&key)).or_default().holding = holding;
+        self.sit(id, &key);
+        true
+    }
+
+    /// The channel has left its bridge, and takes a place in another if one waits for it.
+    pub fn depart(&mut self, id: &Id) {
+        self.leave(id);
+        self.take_place(id);
     }
 
     /// The channel is in no bridge any more.

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use planfix_sandbox::{Fault, FaultKind, Options, Request, Sandbox};
-use res_planfix::core::direction::Direction;
-use res_planfix::core::draft::{Draft, Event, Kind};
-use res_planfix::core::recording;
+use res_planfix::core::draft::Kind;
 use res_planfix::core::secret::Secret;
 use res_planfix::core::settings::{self, Crm};
 use res_planfix::delivery::clock::ShiftedClock;
@@ -16,6 +14,9 @@ use res_planfix::delivery::question::{Answer, Question};
 use res_planfix::delivery::status::Status;
 use res_planfix::delivery::threads::StdThreads;
 use res_planfix::delivery::{Delivery, Surroundings};
+
+mod draft;
+use draft::draft;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// For whatever takes seconds on a machine with nothing else to do.
@@ -25,27 +26,6 @@ const CALLS: usize = 4_200;
 const RATE: u32 = 1_000;
 /// Requests that a call of now has passed at least, on a machine that is slow to tell of it.
 const PASSED: usize = 400;
-
-fn draft(callid: &str, kind: Kind) -> Draft {
-    if kind == Kind::Record {
-        return recording::draft(callid, "https://x/1.mp3");
-    }
-    let event = Event {
-        direction: Direction::In,
-        phone: b"79101234567",
-        diversion: b"101",
-        ext: b"101",
-        callid: callid.as_bytes(),
-    };
-    let mut form = event.form(kind);
-    if kind == Kind::Completed {
-        form = form
-            .field(b"duration", b"5")
-            .field(b"is_recorded", b"1")
-            .field(b"status", b"Success");
-    }
-    event.draft(kind, form)
-}
 
 fn tell(delivery: &Delivery, callid: &str, kind: Kind) {
     let until = Instant::now() + BOUND;

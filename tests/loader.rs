@@ -195,6 +195,14 @@ impl Host {
         host
     }
 
+    /// A host in which the shipped module is loaded.
+    fn loaded(configuration: &str) -> Self {
+        let mut host = Self::start(Some(configuration));
+        host.open(&shipped());
+        assert_eq!(host.returned("load"), "0");
+        host
+    }
+
     /// Gives one command and returns the lines it brought, each as a kind and a text. The host's own
     /// complaints fail the test, and so does a key.
     fn ask(&mut self, command: &str) -> Vec<(String, String)> {
@@ -1185,9 +1193,7 @@ fn the_shipped_module_comes_and_goes_three_times_and_leaves_nothing() {
 
 #[test]
 fn the_question_for_a_caller_answers_hostile_arguments_with_nothing() {
-    let mut host = Host::start(Some(SHIPPED_CONFIGURATION));
-    host.open(&shipped());
-    assert_eq!(host.returned("load"), "0");
+    let mut host = Host::loaded(SHIPPED_CONFIGURATION);
     for argument in hostile_arguments() {
         for argument in [
             argument.clone(),
@@ -1211,9 +1217,7 @@ fn the_question_for_a_caller_answers_hostile_arguments_with_nothing() {
 
 #[test]
 fn the_shipped_function_answers_hostile_arguments_with_a_verdict() {
-    let mut host = Host::start(Some(SHIPPED_CONFIGURATION));
-    host.open(&shipped());
-    assert_eq!(host.returned("load"), "0");
+    let mut host = Host::loaded(SHIPPED_CONFIGURATION);
     for argument in hostile_arguments() {
         for prefix in ["", "INCOMING,", "END,79001234567,", "COMPLETED,79001234567,101,"] {
             for how in ["none", "channel", "locked"] {
@@ -1335,9 +1339,7 @@ fn an_operator_records_a_greeting_and_callers_hear_it() {
 #[test]
 fn nobody_becomes_an_operator_by_his_name() {
     let configuration = format!("{SHIPPED_CONFIGURATION}{GREETINGS}");
-    let mut host = Host::start(Some(&configuration));
-    host.open(&shipped());
-    assert_eq!(host.returned("load"), "0");
+    let mut host = Host::loaded(&configuration);
     let mut names = hostile_arguments();
     names.extend(
         [
@@ -1502,9 +1504,7 @@ fn the_shipped_module_follows_calls_records_them_and_plays_them_again() {
 /// `Host::ask` looks at everything that is said; this makes the module say what it can.
 #[test]
 fn no_key_is_ever_said() {
-    let mut host = Host::start(Some(SHIPPED_CONFIGURATION));
-    host.open(&shipped());
-    assert_eq!(host.returned("load"), "0");
+    let mut host = Host::loaded(SHIPPED_CONFIGURATION);
     let names = host.registered();
     for name in &names {
         if let Some(command) = name.strip_prefix("command ")
@@ -1558,9 +1558,7 @@ fn no_key_is_ever_said() {
 /// Whatever is answered QUEUED while nobody listens at the CRM's address is on the disk when the module is gone.
 #[test]
 fn what_is_answered_queued_is_kept() {
-    let mut host = Host::start(Some(SHIPPED_CONFIGURATION));
-    host.open(&shipped());
-    assert_eq!(host.returned("load"), "0");
+    let mut host = Host::loaded(SHIPPED_CONFIGURATION);
     let mut told = BTreeSet::new();
     for call in 0..TIMES {
         for event in ["INCOMING", "ACCEPTED"] {
@@ -1630,9 +1628,7 @@ fn what_asterisk_calls_while_calls_go_on_never_waits() {
     ];
     for (mode, verdict) in [("mode = dialplan", "QUEUED"), ("mode = auto", "IGNORED")] {
         let configuration = SHIPPED_CONFIGURATION.replace("mode = dialplan", mode);
-        let mut host = Host::start(Some(&format!("{configuration}{GREETINGS}")));
-        host.open(&shipped());
-        assert_eq!(host.returned("load"), "0");
+        let mut host = Host::loaded(&format!("{configuration}{GREETINGS}"));
         for event in events {
             let answers = host.texts(&event.replace("{}", "first"), "returned");
             assert_eq!(answers, [format!("0 {verdict}")], "{event}");
@@ -1662,9 +1658,7 @@ fn what_asterisk_calls_while_calls_go_on_never_waits() {
 
 #[test]
 fn what_is_accepted_is_told_over_ami_with_clean_headers() {
-    let mut host = Host::start(Some(SHIPPED_CONFIGURATION));
-    host.open(&shipped());
-    assert_eq!(host.returned("load"), "0");
+    let mut host = Host::loaded(SHIPPED_CONFIGURATION);
     // A thread of the module's own tells it, so it comes with this answer or with a later one.
     let mut told = host.texts(
         r"read PLANFIX_EVENT none 64 INCOMING,79001234567,101,call\xc2\x85Event: Forged",

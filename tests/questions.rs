@@ -9,8 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use planfix_sandbox::{Options, Sandbox};
-use res_planfix::core::direction::Direction;
-use res_planfix::core::draft::{Draft, Event, Kind};
+use res_planfix::core::draft::{Draft, Kind};
 use res_planfix::core::open_card::{OpenCard, dead};
 use res_planfix::core::secret::Secret;
 use res_planfix::core::settings::{self, Crm};
@@ -22,6 +21,9 @@ use res_planfix::delivery::story::{Story, Told};
 use res_planfix::delivery::threads::{StdThreads, Thread, Threads};
 use res_planfix::delivery::{Delivery, Surroundings};
 use rusqlite::{Connection, OpenFlags};
+
+mod draft;
+use draft::{DIVERSION, draft};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// Long: ThreadSanitizer makes a thousand requests take a minute and more.
@@ -220,33 +222,10 @@ fn start(
     Delivery::start(&crm(sandbox), config, around).unwrap()
 }
 
-fn draft(callid: &str, kind: Kind) -> Draft {
-    let event = Event {
-        direction: if kind == Kind::Outgoing {
-            Direction::Out
-        } else {
-            Direction::In
-        },
-        phone: b"79101234567",
-        diversion: b"74951234567",
-        ext: b"101",
-        callid: callid.as_bytes(),
-    };
-    let mut form = event.form(kind);
-    if kind == Kind::Completed {
-        form = form
-            .field(b"duration", b"5")
-            .field(b"is_recorded", b"0")
-            .field(b"status", b"Success");
-    }
-    event.draft(kind, form)
-}
-
 /// A request whose value is so long; the sandbox takes any length.
 fn large(callid: &str, kind: Kind, length: usize) -> Draft {
     let mut draft = draft(callid, kind);
-    let diversion = format!("diversion={}", "1".repeat(length));
-    draft.body = draft.body.replace("diversion=74951234567", &diversion);
+    draft.body = draft.body.replace(DIVERSION, &"1".repeat(length));
     draft
 }
 

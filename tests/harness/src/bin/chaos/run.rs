@@ -382,7 +382,6 @@ fn judge(
     bail!("{}", wrong.join("\n"))
 }
 
-/// Keeps the logs of a run, where the environment names a folder for them.
 /// How many calls sipp gave up when they were over: an answer to its BYE came at a moment for which its scenario has none.
 fn after_the_end(errors: &str) -> u64 {
     let given_up = errors.split("Aborting call on unexpected message").skip(1);
@@ -397,6 +396,7 @@ fn after_the_end(errors: &str) -> u64 {
     answered.count() as u64
 }
 
+/// Keeps the logs of a run, where the environment names a folder for them.
 fn keep(rig: &Rig, log: &str, failed: bool) -> Result<()> {
     let Some(folder) = std::env::var_os("CHAOS_KEEP").filter(|_| failed) else {
         return Ok(());

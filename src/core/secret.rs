@@ -15,6 +15,9 @@ impl Secret {
     /// Bytes that a key may have.
     pub const LONGEST: usize = 256;
 
+    /// Characters below which a key counts as one that can be guessed. Sixteen random letters and digits are 95 bits.
+    pub const SHORTEST_GOOD: usize = 16;
+
     /// Wraps `text`.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
@@ -31,6 +34,12 @@ impl Secret {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether it is so short that trying keys one after another could find it.
+    #[must_use]
+    pub fn can_be_guessed(&self) -> bool {
+        self.0.chars().count() < Self::SHORTEST_GOOD
     }
 
     /// Whether `other` is the same text; never when nothing was configured. How long it takes depends neither on how much of it
@@ -73,6 +82,13 @@ mod tests {
     fn is_never_printed() {
         let secret = Secret::new("93d80b7404f5");
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+    }
+
+    #[test]
+    fn a_short_key_can_be_guessed() {
+        assert!(Secret::new("").can_be_guessed());
+        assert!(Secret::new("fifteen letters").can_be_guessed());
+        assert!(!Secret::new("sixteen letters!").can_be_guessed());
     }
 
     /// What is compared has the same size whatever was sent, and goes through `subtle`, which does not branch on it.

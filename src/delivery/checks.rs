@@ -216,6 +216,12 @@ fn key(settings: &Settings, pong: &Pong) -> Item {
             "pbx_token is not set in planfix.conf, so nothing from Planfix would be accepted",
             "make a key up, set it as pbx_token and enter it in Planfix as the PBX's authorization key («Ключ авторизации АТС»)",
         )
+    } else if own.matches(pong.pbx_token.as_bytes()) && own.can_be_guessed() {
+        Item::fail(
+            name,
+            "pbx_token is what was entered in Planfix, and so short that it can be guessed",
+            "make one up that has 16 characters or more: whoever guesses it makes calls at your expense",
+        )
     } else if own.matches(pong.pbx_token.as_bytes()) {
         Item::pass(name, "pbx_token is what was entered in Planfix")
     } else if pong.pbx_token.is_empty() {

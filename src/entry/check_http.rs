@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::ast::acl::{self, Access};
 use crate::ast::originate::context_exists;
 use crate::ast::{config, http};
 use crate::core::settings::Settings;
@@ -15,6 +16,7 @@ pub(super) fn items(settings: Option<&Settings>) -> Vec<Item> {
     let mut items = server();
     if let Some(settings) = settings {
         items.extend(own_address(settings));
+        items.extend(list_of_addresses(settings));
         items.extend(way_for_clicks(settings));
     }
     items
@@ -22,7 +24,7 @@ pub(super) fn items(settings: Option<&Settings>) -> Vec<Item> {
 
 fn server() -> Vec<Item> {
     let name = "HTTP server";
-    let cure = "set enabled = yes in [general] of http.conf and run 'module reload http'; calls from Planfix need it";
+    let cure = "set enabled = yes and bindaddr = 0.0.0.0 in [general] of http.conf and run 'module reload http'; calls from Planfix need it";
     let config::Loaded::Entries(entries) = config::load(c"http.conf") else {
         return vec![Item::fail(name, "http.conf is missing or cannot be read", cure)];
     };
@@ -33,36 +35,51 @@ fn server() -> Vec<Item> {
             .find(|entry| entry.section == "general" && entry.name == name)
             .map(|entry| entry.value.as_str())
     };
-    let on = |value: Option<&str>| {
-        value.is_some_and(|value| {
+    let on = |name: &str| {
+        option(name).is_some_and(|value| {
             ["yes", "true", "y", "t", "1", "on"].contains(&value.to_ascii_lowercase().as_str())
         })
     };
-    let path = path();
-    if on(option("enabled")) {
-        let address = option("bindaddr").unwrap_or("every address");
-        let port = option("bindport")
-            .and_then(|port| port.parse().ok())
-            .unwrap_or(PORT);
-        let on = Item::pass(name, &format!("on, at {address}, port {port}"));
-        return match reachable(address) {
-            Some(address) => vec![on, check_door(SocketAddr::new(address, port), &path)],
-            None => vec![
-                on,
-                Item::skipped("Click-to-call", "bindaddr is a name: not tried from here"),
-            ],
-        };
-    }
-    if on(option("tlsenable")) {
-        return vec![
-            Item::pass(name, "on, with TLS"),
+    // Asterisk has no address of its own accord: without one its server does not start, and says no word (main/http.c,
+    // `http_server_get`). That for TLS takes this one's address where it has none.
+    match (
+        on("enabled"),
+        option("bindaddr"),
+        on("tlsenable"),
+        option("tlsbindaddr"),
+    ) {
+        (true, Some(address), _, _) => {
+            let port = option("bindport")
+                .and_then(|port| port.parse().ok())
+                .unwrap_or(PORT);
+            let on = Item::pass(name, &format!("on, at {address}, port {port}"));
+            match reachable(address) {
+                Some(address) => vec![on, check_door(SocketAddr::new(address, port), &path())],
+                None => vec![
+                    on,
+                    Item::skipped("Click-to-call", "bindaddr is a name: not tried from here"),
+                ],
+            }
+        }
+        (_, _, true, Some(address)) => vec![
+            Item::pass(name, &format!("on, with TLS, at {address}")),
             Item::skipped(
                 "Click-to-call",
                 "the server speaks TLS alone: not tried from here",
             ),
-        ];
+        ],
+        (true, None, _, _) => vec![Item::fail(
+            name,
+            "enabled, but without bindaddr Asterisk does not start it",
+            "set bindaddr = 0.0.0.0, or 127.0.0.1 behind a proxy, in [general] of http.conf and run 'module reload http'",
+        )],
+        (false, _, true, None) => vec![Item::fail(
+            name,
+            "tlsenable is set, but without tlsbindaddr and without enabled = yes Asterisk does not start it",
+            "set tlsbindaddr = 0.0.0.0:8089 in [general] of http.conf and run 'module reload http'",
+        )],
+        (false, _, false, _) => vec![Item::fail(name, "off", cure)],
     }
-    vec![Item::fail(name, "off", cure)]
 }
 
 /// Where Planfix's requests are answered.
@@ -76,7 +93,6 @@ fn reachable(bound: &str) -> Option<IpAddr> {
         Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Some(Ipv4Addr::LOCALHOST.into()),
         Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Some(Ipv6Addr::LOCALHOST.into()),
         Ok(address) => Some(address),
-        Err(_) if bound == "every address" => Some(Ipv4Addr::LOCALHOST.into()),
         Err(_) => None,
     }
 }
@@ -95,6 +111,19 @@ fn own_address(settings: &Settings) -> Option<Item> {
             path()
         ),
     ))
+}
+
+/// Whether the ACL that is to let Planfix in exists: without rules it lets nobody in.
+fn list_of_addresses(settings: &Settings) -> Option<Item> {
+    let list = &settings.callback.acl;
+    let is_missing = !list.is_empty() && acl::access(list, Ipv4Addr::LOCALHOST.into()) == Access::Undefined;
+    is_missing.then(|| {
+        Item::fail(
+            "ACL",
+            &format!("there is no ACL '{list}' in acl.conf, or it has no rules, so everybody is refused"),
+            "correct acl in [callback], or write the list in acl.conf and run 'module reload acl'",
+        )
+    })
 }
 
 /// Whether an employee's click could get anywhere.

@@ -222,23 +222,15 @@ fn take(state: &State, request: &mut Request<'_>, peer: Option<IpAddr>) -> Resul
     let Some(settings) = state.settings.as_ref().filter(|settings| settings.enabled) else {
         return Err(Refusal::Disabled.into());
     };
-    let limit = settings.callback.rate_per_minute;
-    let sources = api.sources.lock().unwrap_or_else(PoisonError::into_inner);
-    if sources.is_exceeded(&source(peer), api.now(), limit) {
+    let key = &settings.crm.pbx_token;
+    let flooded = is_flooded(api, peer, settings.callback.rate_per_minute);
+    if flooded && key.can_be_guessed() {
         return Err(Refusal::Flood.into());
     }
-    drop(sources);
-    let list = &settings.callback.acl;
-    if !list.is_empty() && !peer.is_some_and(|peer| acl::access(list, peer) == Access::Allowed) {
-        return Err(Refusal::Acl.into());
-    }
-    let form = form(request)?;
-    if settings.crm.pbx_token.is_empty() {
-        return Err(Refusal::NoKey.into());
-    }
-    if !settings.crm.pbx_token.matches(form.get("token").as_bytes()) {
-        return Err(Refusal::Token.into());
-    }
+    let form = asked(request, settings, peer).map_err(|refused| {
+        // Who asks too often learns no more than that.
+        if flooded { Refusal::Flood.into() } else { refused }
+    })?;
     let done = match form.get("cmd") {
         "makeCall" => make_call(state, settings, &form),
         "setup" => set_up(api, &form),
@@ -251,6 +243,39 @@ fn take(state: &State, request: &mut Request<'_>, peer: Option<IpAddr>) -> Resul
         trusted: true,
         ..refused
     })
+}
+
+/// Whether the address was refused too often lately. Behind a proxy everybody has the proxy's, Planfix and whoever means ill; so the
+/// right key is heard all the same, unless it is one that so many guesses could find.
+fn is_flooded(api: &Api, peer: Option<IpAddr>, limit: u32) -> bool {
+    let sources = api.sources.lock().unwrap_or_else(PoisonError::into_inner);
+    sources.is_exceeded(&source(peer), api.now(), limit)
+}
+
+/// The form of who may ask and has shown the key.
+fn asked(request: &mut Request<'_>, settings: &Settings, peer: Option<IpAddr>) -> Result<Form, Refused> {
+    let list = &settings.callback.acl;
+    if !list.is_empty() {
+        match peer.map_or(Access::Denied, |peer| acl::access(list, peer)) {
+            Access::Allowed => {}
+            Access::Denied => return Err(Refusal::Acl.into()),
+            Access::Undefined => {
+                return Err(Refused {
+                    details: format!("there is no ACL '{list}' in acl.conf, or it has no rules"),
+                    ..Refusal::Acl.into()
+                });
+            }
+        }
+    }
+    let form = form(request)?;
+    let key = &settings.crm.pbx_token;
+    if key.is_empty() {
+        return Err(Refusal::NoKey.into());
+    }
+    if !key.matches(form.get("token").as_bytes()) {
+        return Err(Refusal::Token.into());
+    }
+    Ok(form)
 }
 
 fn form(request: &mut Request<'_>) -> Result<Form, Refusal> {

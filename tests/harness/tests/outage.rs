@@ -19,6 +19,7 @@ on_both! {
     silent_name_servers_hold_nobody_up,
     a_disk_that_does_not_confirm_holds_nobody_up,
     a_disk_that_stalls_holds_no_channel_up,
+    cards_that_were_left_open_are_closed_however_slow_the_disk_is,
     a_full_disk_loses_nothing_that_was_accepted,
     a_full_file_system_does_no_harm,
     the_operator_pauses_and_resumes,
@@ -397,6 +398,34 @@ fn a_disk_that_stalls_holds_no_channel_up(version: Version) -> Result<()> {
         let took = stage.asterisk.stop_now(BOUND)?;
         println!("{version}: stopped within {took:?} with a disk that stalls");
         logs(stage, "is left behind")
+    })
+}
+
+/// After a power cut the disk has much to do, and so has a spool that was large.
+fn cards_that_were_left_open_are_closed_however_slow_the_disk_is(version: Version) -> Result<()> {
+    let shim = Shim::build()?;
+    let mut stage = shim.plan(version).start()?;
+    ensure!(stage.event("INCOMING,79101234567,101,left.1")? == "QUEUED");
+    stage.drained()?;
+    stage.asterisk.kill9();
+    let settings = stage.settings().replace("mode = dialplan", "mode = auto");
+    stage.asterisk.configure("planfix.conf", &settings)?;
+    shim.set("write")?;
+    stage.asterisk.start()?;
+    stage.play(|stage| {
+        logs(
+            stage,
+            "Calls are not followed yet: the spool is still being opened",
+        )?;
+        shim.clear("write")?;
+        stage
+            .crm
+            .wait_for("the end of what was left open", BOUND, |entries| {
+                entries
+                    .iter()
+                    .any(|entry| field(entry, "status") == "Missed" && field(entry, "callid") == "left.1")
+            })?;
+        stage.drained()
     })
 }
 
@@ -828,9 +857,30 @@ fn every_check_passes_or_names_its_cure(version: Version) -> Result<()> {
             "FAIL Path of the PBX pbx_url in planfix.conf does not end in /planfix/api",
             "FAIL Numbers to call there is no context 'nowhere' in the dialplan",
         ])?;
-        stage
-            .asterisk
-            .configure("http.conf", "[general]\nenabled = no\n")?;
-        check(&["FAIL HTTP server off; set enabled = yes in [general] of http.conf"])
+        stage.reload_with(&format!(
+            "{}\n[callback]\nacl = nobody-wrote-it\n",
+            stage.settings()
+        ))?;
+        check(&["FAIL ACL there is no ACL 'nobody-wrote-it' in acl.conf, or it has no rules"])?;
+        for (lines, said) in [
+            (
+                "enabled = yes",
+                "FAIL HTTP server enabled, but without bindaddr Asterisk does not start it; set bindaddr",
+            ),
+            (
+                "tlsenable = yes",
+                "FAIL HTTP server tlsenable is set, but without tlsbindaddr and without enabled = yes",
+            ),
+            (
+                "enabled = no",
+                "FAIL HTTP server off; set enabled = yes and bindaddr = 0.0.0.0 in [general] of http.conf",
+            ),
+        ] {
+            stage
+                .asterisk
+                .configure("http.conf", &format!("[general]\n{lines}\n"))?;
+            check(&[said])?;
+        }
+        Ok(())
     })
 }

@@ -24,6 +24,7 @@ use crate::ast::stasis::{running_channels, tells_of_recordings};
 use crate::core::contact::Contact;
 use crate::core::draft::Draft;
 use crate::core::durations::Micros;
+use crate::core::open_card::OpenCard;
 use crate::core::record::{Record, What};
 use crate::core::recording::News;
 use crate::core::settings::{self, Missed};
@@ -42,8 +43,10 @@ const PORTION: usize = 256;
 const GLANCE: Duration = Duration::from_millis(10);
 /// How long it goes on looking after the last record.
 const LINGER: Duration = Duration::from_secs(1);
-/// For the cards that were left open: the spool may be large, or its disk slow.
-const OPEN_CARDS: Duration = Duration::from_secs(10);
+/// For the cards that were left open, before it looks whether it is to end: the spool may be large, or its disk slow.
+const OPEN_CARDS: Duration = Duration::from_millis(250);
+/// So often it is asked in vain before a word is said.
+const PATIENCE: u32 = 40;
 /// For whoever starts or ends a recording: the thread needs milliseconds, or the machine is overloaded.
 const HAND_OVER: Duration = Duration::from_secs(2);
 /// Requests that may wait for a spool that is full or stalled.
@@ -60,6 +63,8 @@ enum Item {
     Contact(Box<str>, Contact),
     /// A recording begins, or ends; and somebody waits for that.
     Recorder(Option<Arc<Recorder>>, Sender<()>),
+    /// Calls that begin from now on are told by the dialplan.
+    WindUp,
     Stop,
 }
 
@@ -78,6 +83,7 @@ struct Shared {
     /// The channel variable that names recordings, where they are wanted.
     recorded: RwLock<Option<CString>>,
     lost: AtomicBool,
+    winding_up: AtomicBool,
     records: AtomicU64,
     lost_records: AtomicU64,
     lost_requests: AtomicU64,
@@ -115,6 +121,7 @@ impl Calls {
             listening: AtomicBool::new(false),
             recorded: RwLock::new(recorded),
             lost: AtomicBool::new(false),
+            winding_up: AtomicBool::new(false),
             records: AtomicU64::new(0),
             lost_records: AtomicU64::new(0),
             lost_requests: AtomicU64::new(0),
@@ -127,7 +134,7 @@ impl Calls {
             recorder: None,
             waiting: VecDeque::new(),
             takes: Takes::default(),
-            ticked: Instant::now(),
+            ticked: None,
             shared: Arc::clone(&shared),
         };
         let thread = AsteriskThreads
@@ -142,7 +149,7 @@ impl Calls {
 
     /// Takes a record. Never waits.
     pub(super) fn take(&self, record: Record) {
-        if !self.shared.listening.load(Ordering::Acquire) {
+        if !self.listens() {
             return;
         }
         if recordings::is_one(&record) && self.shared.recorded().is_none() {
@@ -258,6 +265,33 @@ impl Calls {
         Some(recorder)
     }
 
+    /// Whether anything is followed: not before the thread has begun, nor when the last call has ended after [`Calls::wind_up`].
+    pub(super) fn listens(&self) -> bool {
+        self.shared.listening.load(Ordering::Acquire)
+    }
+
+    /// Leaves the calls that begin from now on to the dialplan, and tells those that are running to their end.
+    pub(super) fn wind_up(&self) {
+        self.shared.winding_up.store(true, Ordering::Release);
+        // Without room in time the thread finds it out by itself.
+        let _ = self.queue.send_timeout(Item::WindUp, HAND_OVER);
+    }
+
+    /// Whether the last call that was its to tell has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.winds_up() && !self.listens()
+    }
+
+    /// Whether calls that begin are the dialplan's to tell.
+    pub(super) fn winds_up(&self) -> bool {
+        self.shared.winding_up.load(Ordering::Acquire)
+    }
+
+    /// Whether a running call of that callid is told from here, although the dialplan tells the others.
+    pub(super) fn tells(&self, callid: &str) -> bool {
+        self.listens() && self.shared.tracker().told().any(|told| **told == *callid)
+    }
+
     /// Lets the thread work off what it was given, and ends it. False when it still runs after that time.
     pub(super) fn stop(&self, within: Duration) -> bool {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else {
@@ -307,17 +341,16 @@ struct Follower {
     recorder: Option<Arc<Recorder>>,
     waiting: VecDeque<Waiting>,
     takes: Takes,
-    ticked: Instant,
+    /// When it looked at every call last; `None`: it is to do so now.
+    ticked: Option<Instant>,
     shared: Arc<Shared>,
 }
 
 impl Follower {
     fn run(mut self, settings: Arc<settings::Calls>) {
-        let open = match self.delivery.ask(Question::OpenCards, OPEN_CARDS) {
-            Some(Answer::OpenCards(cards)) => cards,
-            _ => Vec::new(),
-        };
-        *self.shared.tracker() = Tracker::new(settings, open);
+        self.settings = settings;
+        let Some(open) = self.open_cards() else { return };
+        *self.shared.tracker() = Tracker::new(Arc::clone(&self.settings), open);
         self.shared.listening.store(true, Ordering::Release);
         self.look_at_all();
         let mut last = Instant::now();
@@ -352,6 +385,36 @@ impl Follower {
                     "Stasis records were lost, because the machine is overloaded; all channels are looked at anew"
                 );
                 self.look_at_all();
+            }
+        }
+    }
+
+    /// The cards that were left open, as soon as the spool can tell: without them they would never be closed, and those of calls that go
+    /// on be shown twice. `None` when it is time to end.
+    fn open_cards(&mut self) -> Option<Vec<OpenCard>> {
+        let mut asked = 0;
+        loop {
+            match self.delivery.ask(Question::OpenCards, OPEN_CARDS) {
+                Some(Answer::OpenCards(cards)) => return Some(cards),
+                Some(_) => return Some(Vec::new()),
+                None => asked += 1,
+            }
+            if asked == PATIENCE {
+                log::warn!(
+                    "Calls are not followed yet: the spool is still being opened, because its disk is slow; they will be when it is open"
+                );
+            }
+            // Records do not come yet. Whoever records begins with all channels.
+            while let Ok(item) = self.items.try_recv() {
+                match item {
+                    Item::Stop => return None,
+                    Item::Configure(settings) => self.settings = settings,
+                    Item::Recorder(recorder, done) => {
+                        self.recorder = recorder;
+                        let _ = done.try_send(());
+                    }
+                    Item::Record(_) | Item::Contact(..) | Item::WindUp => {}
+                }
             }
         }
     }
@@ -392,6 +455,10 @@ impl Follower {
                         self.recorder = None;
                         let _ = done.try_send(());
                     }
+                    Some(Item::WindUp) => {
+                        tracker.wind_up();
+                        self.ticked = None;
+                    }
                     Some(Item::Stop) => {
                         tracker.tick(now());
                         return true;
@@ -420,9 +487,19 @@ impl Follower {
 
     /// Once a second: it looks at every call.
     fn tick(&mut self) {
-        if self.ticked.elapsed() >= LINGER {
-            self.ticked = Instant::now();
-            self.shared.tracker().tick(now());
+        if self.ticked.is_some_and(|ticked| ticked.elapsed() < LINGER) {
+            return;
+        }
+        self.ticked = Some(Instant::now());
+        let mut tracker = self.shared.tracker();
+        tracker.tick(now());
+        if self.shared.winding_up.load(Ordering::Acquire) {
+            tracker.wind_up();
+            if tracker.told().next().is_none() && self.shared.listening.swap(false, Ordering::AcqRel) {
+                log::info!(
+                    "The last call that began under mode = auto has ended; the dialplan tells the others"
+                );
+            }
         }
     }
 

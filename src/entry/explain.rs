@@ -30,8 +30,8 @@ pub(super) struct Explained {
 /// The calls that are running, or why there is no list of them.
 pub(super) fn running_calls(state: &State) -> Result<Vec<Running>, &'static str> {
     match &state.calls {
-        Some(calls) => Ok(running(&calls.tracker(), now())),
-        None => Err(not_followed(state)),
+        Some(calls) if !calls.is_over() => Ok(running(&calls.tracker(), now())),
+        _ => Err(not_followed(state)),
     }
 }
 

@@ -49,7 +49,7 @@ impl Subscriber for Follower {
         let Some(state) = state::current() else { return };
         note(&state.lasting.durations, &record);
         let mut taken = false;
-        if let Some(calls) = &state.calls {
+        if let Some(calls) = state.calls.as_ref().filter(|calls| calls.listens()) {
             if let Event::VariableSet { channel, name, .. } = record.event
                 && calls.is_told_of_recordings_by(name)
             {

@@ -62,6 +62,17 @@ fn tell(channel: Option<&Channel<'_>>, args: &[u8]) -> &'static str {
                 lasting.ignored.fetch_add(1, Ordering::Relaxed);
                 return "IGNORED";
             }
+            if let Some(calls) = &state.calls
+                && drafts
+                    .iter()
+                    .any(|draft| draft.kind != Kind::Record && calls.tells(&draft.callid))
+            {
+                log::debug!(
+                    "PLANFIX_EVENT{around}: ignored, the call began under mode = auto, which reports it to its end"
+                );
+                lasting.ignored.fetch_add(1, Ordering::Relaxed);
+                return "IGNORED";
+            }
             if let Some(warning) = warning {
                 log::warn!("PLANFIX_EVENT{around}: {warning}");
             }

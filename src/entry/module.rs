@@ -1,6 +1,9 @@
 //! load, reload and unload.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -363,6 +366,21 @@ fn accept_variables() {
     }
 }
 
+/// Why Asterisk finds no file in that folder: it says the same of one that it may not read (main/config.c,
+/// `config_text_file_load`).
+fn absent(folder: &Path) -> String {
+    match File::open(folder.join(FILE)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => format!(
+            "the file in {} cannot be read by Asterisk's user ({error}): make it his (chown) or his group's (chgrp, chmod 640)",
+            folder.display()
+        ),
+        _ => format!(
+            "the file is missing in {}: copy planfix.conf.sample there and set url and token",
+            folder.display()
+        ),
+    }
+}
+
 fn read_file() -> Read {
     let fault = |text: &str| Read {
         settings: Err(vec![Problem {
@@ -372,10 +390,7 @@ fn read_file() -> Read {
         notices: Vec::new(),
     };
     match config::load(c"planfix.conf") {
-        config::Loaded::Missing => fault(&format!(
-            "the file is missing in {}: copy planfix.conf.sample there and set url and token",
-            paths::config_dir().display()
-        )),
+        config::Loaded::Missing => fault(&absent(&paths::config_dir())),
         config::Loaded::Invalid => {
             fault("Asterisk cannot read the file; the line is named in the message before this one")
         }
@@ -386,7 +401,7 @@ fn read_file() -> Read {
                     section: line.section,
                     name: line.name,
                     value: line.value,
-                    file: std::path::Path::new(&line.file)
+                    file: Path::new(&line.file)
                         .file_name()
                         .map_or(line.file.clone(), |name| name.to_string_lossy().into_owned()),
                     line: line.line,
@@ -497,14 +512,18 @@ fn change(old: &State, settings: Arc<Settings>) -> Result<State, Vec<Problem>> {
                 None => ask(&settings, delivery).map_err(fault)?,
             };
             let calls = match (&old.calls, settings.mode) {
-                (Some(calls), Mode::Auto) => {
+                (Some(calls), Mode::Auto) if !calls.winds_up() => {
                     calls.configure(Arc::new(settings.calls.clone()));
                     calls.record_by(recordings::variable(&settings));
                     Some(Arc::clone(calls))
                 }
                 (Some(calls), Mode::Dialplan) => {
+                    calls.wind_up();
+                    Some(Arc::clone(calls))
+                }
+                (Some(calls), Mode::Auto) => {
                     calls.stop(STOP / 4);
-                    None
+                    follow(&settings, delivery).map_err(fault)?
                 }
                 (None, _) => follow(&settings, delivery).map_err(fault)?,
             };

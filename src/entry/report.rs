@@ -58,7 +58,7 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
     }
     rows.push(("Greetings", "Greetings", greetings(&state.lasting.greetings)));
     rows.push(("Events", "Events", events(state)));
-    if let Some(calls) = &state.calls {
+    if let Some(calls) = state.calls.as_ref().filter(|calls| !calls.is_over()) {
         rows.push(("Calls", "Calls", following(calls)));
         rows.push(("Recording", "Recording", recording(calls)));
     }

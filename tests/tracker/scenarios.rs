@@ -1454,3 +1454,25 @@ fn settings_change_while_calls_run() {
     office.told(["101 COMPLETED Success 11"]);
     office.closes();
 }
+
+#[test]
+fn what_begins_when_the_dialplan_takes_over_is_not_told() {
+    let (mut office, client, _) = talk();
+    office.tracker.wind_up();
+    let other = office.client_calls(OTHER, DID);
+    let [phone] = office.dials(other, ["102"]);
+    office.rings(phone);
+    office.answers(phone);
+    let root = office.phone_calls("103", CLIENT);
+    office.dials_out(root, CLIENT, Owner::Client);
+    office.told([]);
+    assert_eq!(office.tracker.told().count(), 1);
+    office.wait(1);
+    office.hangs_up(client);
+    office.told(["101 COMPLETED Success 11"]);
+    assert_eq!(office.tracker.told().count(), 0);
+    office.hangs_up(other);
+    office.hangs_up(root);
+    office.told([]);
+    office.closes();
+}

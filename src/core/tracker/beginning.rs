@@ -45,7 +45,7 @@ impl Tracker {
         let diversion = self.called_number(id);
         let call = self.new_call(id, Direction::In, phone, diversion);
         self.note(id, format_args!("inbound call from {}", call.phone));
-        if *call.phone != *ANONYMOUS {
+        if *call.phone != *ANONYMOUS && !call.silent {
             let phone = call.phone.clone();
             self.output.push(Output::Inbound { phone });
         }
@@ -127,6 +127,7 @@ impl Tracker {
             root: None,
             answered: false,
             concluded: false,
+            silent: self.winding_up,
             tried: None,
             responsible: None,
             outcome: "NoAnswer",

@@ -86,6 +86,8 @@ pub struct Call {
     pub answered: bool,
     /// What was decided at voicemail: the end adds nothing.
     pub concluded: bool,
+    /// It is seen and not told: it began when telling was somebody else's already.
+    pub silent: bool,
     /// The employee whom the dialplan tried last.
     pub tried: Option<Text>,
     /// The employee who is responsible for the client in the CRM, once it has said so.

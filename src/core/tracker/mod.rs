@@ -70,6 +70,7 @@ pub struct Tracker {
     next: u64,
     now: Micros,
     following: bool,
+    winding_up: bool,
     resumed: Vec<OpenCard>,
     output: Vec<Output>,
 }
@@ -88,6 +89,17 @@ impl Tracker {
     /// Takes new settings over. Calls that are running keep their direction, their phone and whose channels are whose.
     pub fn configure(&mut self, settings: Arc<Calls>) {
         self.settings = settings;
+    }
+
+    /// Calls that begin from now on are told by somebody else; those that are running are told to their end.
+    pub fn wind_up(&mut self) {
+        self.winding_up = true;
+    }
+
+    /// The callids of the running calls that are told by this tracker.
+    pub fn told(&self) -> impl Iterator<Item = &Id> {
+        let told = self.calls().filter(|call| !call.silent);
+        told.map(|call| &call.callid)
     }
 
     /// The channel variables whose [`Variable`](super::record::What::Variable) it wants.
@@ -207,7 +219,7 @@ impl Tracker {
                 story.tell(at, format_args!("{why}"));
             }
         }
-        if !drafts.is_empty() {
+        if !drafts.is_empty() && !call.silent {
             let talk = |draft: &Draft| draft.kind == Kind::Accepted || promises(draft);
             if drafts.iter().any(talk) {
                 self.tell_of_recordings(call);

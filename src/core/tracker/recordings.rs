@@ -99,7 +99,7 @@ impl Tracker {
     /// Somebody talks with the client, or his talk is over: its recordings are told of first. Told at the end alone, that of a
     /// call which a crash cuts off would never be found.
     pub(super) fn tell_of_recordings(&mut self, call: &Call) {
-        if !call.recorded || self.world.group(&call.group).is_none() {
+        if !call.recorded || call.silent || self.world.group(&call.group).is_none() {
             return;
         }
         let group = self.world.group_mut(&call.group);

@@ -16,6 +16,7 @@ on_both! {
     it_is_loaded_unloaded_and_loaded_again_on_command,
     a_missing_or_faulty_file_leaves_it_loaded_and_disabled,
     a_faulty_file_at_a_reload_changes_nothing,
+    a_file_that_cannot_be_read_is_not_called_missing,
     a_module_for_another_version_declines,
     it_explains_itself,
     an_asterisk_stops_in_time_whatever_the_crm_does,
@@ -215,6 +216,26 @@ fn a_missing_or_faulty_file_leaves_it_loaded_and_disabled(version: Version) -> R
             ensure!(field(&told[index], "callid") == format!("mended.{index}"), "{told:?}");
         }
         Ok(())
+    })
+}
+
+/// Asterisk says as little of a file that it cannot open as of one that is missing. Whoever runs the tests may be allowed to read
+/// everything, so it is a link to itself.
+fn a_file_that_cannot_be_read_is_not_called_missing(version: Version) -> Result<()> {
+    let mut stage = Stage::plan(version).prepare()?;
+    let file = stage.asterisk.etc().join("planfix.conf");
+    fs::remove_file(&file)?;
+    std::os::unix::fs::symlink("planfix.conf", &file)?;
+    stage.asterisk.start()?;
+    stage.play(|stage| {
+        let asterisk = &stage.asterisk;
+        let problem = format!(
+            "planfix.conf: the file in {} cannot be read by Asterisk's user (Too many levels of symbolic links",
+            asterisk.etc().display()
+        );
+        logs(asterisk, &problem)?;
+        checks(asterisk, &problem)?;
+        checks(asterisk, "planfix.conf cannot be read by Asterisk's user: Too many levels")
     })
 }
 

@@ -10,6 +10,7 @@ on_both! {
     cards_of_a_killed_asterisk_are_closed_at_the_next_start,
     a_module_loaded_in_the_middle_of_calls_follows_them,
     switching_the_mode_in_the_middle_of_a_call,
+    what_rings_and_talks_when_the_dialplan_takes_over_is_told_to_its_end,
 }
 
 const BOUND: Duration = Duration::from_secs(30);
@@ -181,6 +182,57 @@ fn switching_the_mode_in_the_middle_of_a_call(version: Version) -> Result<()> {
             "105 COMPLETED Missed",
             "101 COMPLETED Success",
         ],
+    )?;
+    nothing_is_wrong(&office)
+}
+
+fn what_rings_and_talks_when_the_dialplan_takes_over_is_told_to_its_end(version: Version) -> Result<()> {
+    let office = Office::open(version)?;
+    let dialplan = office.stage.settings().replace("mode = auto", "mode = dialplan");
+    let talking = office.client_calls("101")?;
+    let employee = office.phone("101").expect_call()?;
+    talking.wait_ringing()?;
+    employee.answer()?;
+    talking.talk(TALK)?;
+    let ringing = office.client_calls("102")?;
+    let callee = office.phone("102").expect_call()?;
+    ringing.wait_ringing()?;
+    let shown = ["101 INCOMING", "101 ACCEPTED", "102 INCOMING"];
+    expect(&office, shown.to_vec())?;
+    let callid = field(&office.stage.crm.log()?[0], "callid").to_owned();
+    office.stage.reload_with(&dialplan)?;
+    // What begins now is the dialplan's to tell.
+    let later = office.client_calls("103")?;
+    let third = office.phone("103").expect_call()?;
+    later.wait_ringing()?;
+    third.answer()?;
+    later.talk(TALK)?;
+    // A hangup handler of the dialplan tells the end of every call, also of this one.
+    ensure!(
+        office
+            .stage
+            .event(&format!("COMPLETED,79101234567,101,{callid},,5,ANSWERED"))?
+            == "IGNORED",
+        "an end is told twice"
+    );
+    ringing.hangup()?;
+    callee.wait_cancelled()?;
+    talking.hangup()?;
+    employee.wait_hung_up()?;
+    expect(
+        &office,
+        [&shown[..], &["102 COMPLETED Missed", "101 COMPLETED Success"]].concat(),
+    )?;
+    until("the end of the following", BOUND, || {
+        let listed = office.stage.asterisk.cli("planfix show calls")?;
+        Ok(listed.contains("mode = dialplan in planfix.conf").then_some(()))
+    })?;
+    later.hangup()?;
+    third.wait_hung_up()?;
+    office.tidy()?;
+    expect(
+        &office,
+        [&shown[..], &["102 COMPLETED Missed", "101 COMPLETED Success"]].concat(),
     )?;
     nothing_is_wrong(&office)
 }

@@ -8,9 +8,7 @@
 //! - whoever asks for the keys never waits for the disk;
 //! - no key reaches a message.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -138,31 +136,13 @@ fn read(path: &Path) -> Result<Option<Keys>, String> {
             path.display()
         )
     };
-    let read = OpenOptions::new()
-        .read(true)
-        // Whatever else lies there under this name, it is not waited for.
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .and_then(|file| {
-            let about = file.metadata()?;
-            if !about.is_file() {
-                return Err(io::Error::other("it is not a file"));
-            }
-            if about.permissions().mode() & 0o077 != 0 {
-                log::warn!("{} could be read by others and is made private", path.display());
-                file.set_permissions(fs::Permissions::from_mode(0o600))?;
-            }
-            let mut bytes = Vec::new();
-            file.take(LONGEST).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        });
-    match read {
-        Ok(bytes) => String::from_utf8(bytes)
+    match private_file::read(path, LONGEST) {
+        Ok(Some(bytes)) => String::from_utf8(bytes)
             .ok()
             .and_then(|text| Keys::from_text(&text).ok())
             .map(Some)
             .ok_or_else(|| damaged("is damaged")),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Ok(None) => Ok(None),
         Err(error) => Err(damaged(&format!("cannot be read ({error})"))),
     }
 }

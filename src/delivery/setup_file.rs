@@ -2,12 +2,13 @@
 //!
 //! Invariant: it is a private file (`delivery::private_file`), and holds what was sent last or what was sent before.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::private_file;
 use crate::core::setup::Setup;
+
+/// Room for more than a `setup` can be: its form is bounded to 8 KiB.
+const LONGEST: u64 = 64 << 10;
 
 /// Where it lies in that folder.
 #[must_use]
@@ -22,11 +23,11 @@ pub fn path(folder: &Path) -> PathBuf {
 pub fn read(folder: &Path) -> Result<Option<Setup>, String> {
     let path = path(folder);
     let named = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
-    match fs::read_to_string(&path) {
-        Ok(text) => Setup::from_text(&text).map(Some).map_err(|fault| named(&fault)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(named(&error)),
-    }
+    let Some(bytes) = private_file::read(&path, LONGEST).map_err(|error| named(&error))? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(bytes).map_err(|error| named(&error))?;
+    Setup::from_text(&text).map(Some).map_err(|fault| named(&fault))
 }
 
 /// Writes it, as far as the disk.
@@ -75,6 +76,21 @@ mod tests {
         write(scratch.path(), &setup("key")).unwrap();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "mine");
         assert_eq!(read(scratch.path()), Ok(Some(setup("key"))));
+    }
+
+    #[test]
+    fn what_somebody_has_opened_to_others_is_private_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().join("planfix");
+        write(&folder, &setup("key")).unwrap();
+        let give = |path: &std::path::Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        give(&folder, 0o755);
+        give(&path(&folder), 0o644);
+        assert_eq!(read(&folder), Ok(Some(setup("key"))));
+        let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(&path(&folder))), (0o700, 0o600));
     }
 
     #[test]

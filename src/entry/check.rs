@@ -1,6 +1,9 @@
 //! `planfix check`: each item passes or fails, and a failure names its cure.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -10,16 +13,16 @@ use super::threads::AsteriskThreads;
 use super::{check_greetings, check_http};
 use crate::ast::paths;
 use crate::core::settings::{Convert, Settings};
-use crate::delivery::Delivery;
 use crate::delivery::checks::{Item, check_crm, check_spool, longest};
 use crate::delivery::links::Links;
 use crate::delivery::recordings::program;
 use crate::delivery::threads::Threads;
+use crate::delivery::{Delivery, setup_file};
 
 /// Runs every check. The network is asked on a thread of its own; whoever waits here waits for a bounded time.
 pub(super) fn run(state: &State) -> Vec<Item> {
     let mut items = vec![configuration(state)];
-    items.push(permissions());
+    items.push(permissions(state));
     match (&state.settings, &state.delivery) {
         (Some(settings), Some(delivery)) => items.extend(in_background(settings, delivery, links::of(state))),
         (Some(settings), None) if settings.enabled && settings.awaits_setup() => items.push(Item::fail(
@@ -58,25 +61,47 @@ fn configuration(state: &State) -> Item {
     }
 }
 
-/// The file holds keys.
-fn permissions() -> Item {
+/// The file holds keys, and so may those that the module has made.
+fn permissions(state: &State) -> Item {
     let path = paths::config_dir().join("planfix.conf");
     let name = "File permissions";
-    match std::fs::metadata(&path) {
-        Ok(meta) if meta.permissions().mode() & 0o007 != 0 => Item::fail(
+    let about = match File::open(&path).and_then(|file| file.metadata()) {
+        Ok(about) => about,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Item::fail(
+                name,
+                &format!("there is no {}", path.display()),
+                "copy planfix.conf.sample there",
+            );
+        }
+        Err(error) => {
+            return Item::fail(
+                name,
+                &format!("{} cannot be read by Asterisk's user: {error}", path.display()),
+                "make it his (chown) or his group's (chgrp, chmod 640)",
+            );
+        }
+    };
+    let made = [
+        setup_file::path(&links::keys_folder()),
+        state.lasting.link_keys.path().to_owned(),
+    ];
+    let mode = |path: &PathBuf| std::fs::metadata(path).map_or(0, |about| about.permissions().mode());
+    let open = if about.permissions().mode() & 0o007 != 0 {
+        Some(path)
+    } else {
+        made.into_iter().find(|path| mode(path) & 0o077 != 0)
+    };
+    match open {
+        Some(path) => Item::fail(
             name,
             &format!(
-                "{} holds the keys and everybody on this machine can read it",
+                "{} holds keys and others on this machine can read it",
                 path.display()
             ),
             &format!("run 'chmod o-rwx {}'", path.display()),
         ),
-        Ok(_) => Item::pass(name, "planfix.conf is not open to everybody"),
-        Err(error) => Item::fail(
-            name,
-            &format!("{}: {error}", path.display()),
-            "copy planfix.conf.sample there",
-        ),
+        None => Item::pass(name, "planfix.conf is not open to everybody"),
     }
 }
 

@@ -326,7 +326,7 @@ struct Pause;
 impl Command for Pause {
     const COMMAND: &'static CStr = c"planfix pause";
     const SUMMARY: &'static CStr = c"Stop sending to Planfix for now";
-    const USAGE: &'static CStr = c"Usage: planfix pause\n       Events are still accepted and kept; 'planfix resume' sends them. A pause outlives a restart.\n";
+    const USAGE: &'static CStr = c"Usage: planfix pause\n       Events are still accepted and kept; 'planfix resume' sends them. A pause outlives\n       a restart.\n";
 
     fn run(args: &[&str], out: &mut Out) -> Outcome {
         if !args.is_empty() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::calls::now;
 use super::cli::{COMPLETION, ROWS};
 use super::explain::{Explained, delivery_state, explain, running_calls, tries};
+use super::sentence::say;
 use super::state::{self, State};
 use crate::ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
 use crate::ast::registration::RegistrationError;
@@ -103,12 +104,15 @@ impl Command for ShowCall {
         };
         match explain(&state, name) {
             Ok(Some(call)) => show(out, &call),
-            Ok(None) => out.line(&format!(
-                "Nothing is known of a call {name}: no such call is running, and none that ended within a day \
+            Ok(None) => say(
+                out,
+                &format!(
+                    "Nothing is known of a call {name}: no such call is running, and none that ended within a day \
                  is kept. 'planfix show call' completes the names of those that are."
-            )),
+                ),
+            ),
             Err(sentence) => {
-                out.line(&sentence);
+                say(out, &sentence);
                 return Outcome::Failure;
             }
         }

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use super::contacts::Told;
+use super::sentence::say;
 use super::{contacts, report, state};
 use crate::ast::cli::{Command, CommandRegistration, Out, Outcome};
 use crate::ast::registration::RegistrationError;
@@ -32,9 +33,12 @@ impl Command for ShowContact {
             return Outcome::Failure;
         };
         if found.number.is_empty() {
-            out.line(&format!(
-                "Planfix is not asked for {phone}: it is no client's number, see 'internal' in planfix.conf."
-            ));
+            say(
+                out,
+                &format!(
+                    "Planfix is not asked for {phone}: it is no client's number, see 'internal' in planfix.conf."
+                ),
+            );
             return Outcome::Success;
         }
         let Told {
@@ -59,7 +63,7 @@ impl Command for ShowContact {
         if found.how != How::Fresh
             && let Some(contacts) = &state.contacts
         {
-            out.line(&report::standing(&contacts.standing()));
+            say(out, &report::standing(&contacts.standing()));
         }
         Outcome::Success
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cli::ROWS;
 use super::greetings::{self, Done, yes};
+use super::sentence;
 use crate::ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
 use crate::ast::registration::RegistrationError;
 use crate::ast::voice;
@@ -18,7 +19,7 @@ use crate::core::greeting::kind::{Kind, Presence};
 use crate::core::greeting::operator::Operator;
 use crate::core::greeting::selection::Selection;
 use crate::core::quantity::{show_bytes, show_duration};
-use crate::core::table::{Column, WIDTH, fields, lines, wrap};
+use crate::core::table::{Column, fields, lines};
 use crate::delivery::greetings::{Chosen, Greetings, random_pin};
 
 /// Who did it, for whoever listens to changes.
@@ -80,9 +81,7 @@ fn say(out: &mut Out, sentence: &str) {
     } else {
         "."
     };
-    for line in wrap(&format!("{sentence}{end}"), WIDTH) {
-        out.line(&line);
-    }
+    sentence::say(out, &format!("{sentence}{end}"));
 }
 
 /// What came of a change for many: how many it was made for, and who was left out.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::explain::not_followed;
+use super::sentence::say;
 use super::threads::AsteriskThreads;
 use super::{report, state};
 use crate::ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
@@ -39,11 +40,11 @@ fn place(file: &str) -> PathBuf {
 fn said(out: &mut Out, outcome: Result<String, String>) -> Outcome {
     match outcome {
         Ok(sentence) => {
-            out.line(&sentence);
+            say(out, &sentence);
             Outcome::Success
         }
         Err(sentence) => {
-            out.line(&sentence);
+            say(out, &sentence);
             Outcome::Failure
         }
     }

@@ -122,7 +122,7 @@ struct GreetingSet;
 
 impl Action for GreetingSet {
     const NAME: &'static CStr = c"PlanfixGreetingSet";
-    const AUTHORITY: Authority = Authority::USER;
+    const AUTHORITY: Authority = Authority::SYSTEM;
 
     fn run(request: &Request<'_>, reply: Reply<'_>) {
         match set(request) {
@@ -160,7 +160,7 @@ struct GreetingDelete;
 
 impl Action for GreetingDelete {
     const NAME: &'static CStr = c"PlanfixGreetingDelete";
-    const AUTHORITY: Authority = Authority::USER;
+    const AUTHORITY: Authority = Authority::SYSTEM;
 
     fn run(request: &Request<'_>, reply: Reply<'_>) {
         let done = greetings::available().and_then(|greetings| {

@@ -40,6 +40,7 @@ mod manager_greetings;
 mod module;
 mod recordings;
 mod report;
+mod sentence;
 mod state;
 mod threads;
 

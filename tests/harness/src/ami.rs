@@ -103,6 +103,14 @@ impl Ami {
     /// # Errors
     /// When nobody answers there, or refuses.
     pub fn connect(address: SocketAddr) -> Result<Self> {
+        Self::connect_as(address, MANAGER_USER, MANAGER_SECRET)
+    }
+
+    /// As [`Ami::connect`], for a user of the test's own.
+    ///
+    /// # Errors
+    /// As for [`Ami::connect`].
+    pub fn connect_as(address: SocketAddr, user: &str, secret: &str) -> Result<Self> {
         let stream =
             TcpStream::connect(address).with_context(|| format!("no manager interface on {address}"))?;
         stream.set_nodelay(true)?;
@@ -120,11 +128,7 @@ impl Ami {
             greeting.contains("Call Manager"),
             "{address} greets like no Asterisk: {greeting}"
         );
-        let reply = ami.action(&[
-            ("Action", "Login"),
-            ("Username", MANAGER_USER),
-            ("Secret", MANAGER_SECRET),
-        ])?;
+        let reply = ami.action(&[("Action", "Login"), ("Username", user), ("Secret", secret)])?;
         ensure!(reply.is_success(), "the login was refused: {:?}", reply.response);
         Ok(ami)
     }

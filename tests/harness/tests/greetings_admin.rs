@@ -14,6 +14,7 @@ use harness::{
 on_both!(
     hundreds_at_once,
     the_manager_interface_lists_and_changes,
+    only_who_may_rule_the_system_changes_greetings,
     the_sample_greets_and_lights_the_lamp,
     without_a_crm_there_are_greetings,
 );
@@ -339,6 +340,45 @@ fn the_manager_interface_lists_and_changes(version: Version) -> Result<()> {
 }
 
 /// The client calls, nobody answers, and he hears that tone without being answered.
+/// A panel that may make calls and look at things.
+const PANEL: &str = "[panel]\nsecret = panel\nread = call,user\nwrite = call,user,reporting\n";
+
+fn only_who_may_rule_the_system_changes_greetings(version: Version) -> Result<()> {
+    Stage::plan(version).play(|stage| {
+        import(stage, "101", "default", Tone(440))?;
+        let file = stage.asterisk.etc().join("manager.conf");
+        let users = fs::read_to_string(&file)?;
+        stage
+            .asterisk
+            .configure("manager.conf", &format!("{users}\n{PANEL}"))?;
+        stage.asterisk.cli("manager reload")?;
+        let mut panel = Ami::connect_as(stage.asterisk.ami_address(), "panel", "panel")?;
+        let reply = panel.action(&[("Action", "PlanfixShowGreetings"), ("Operator", "_1XX")])?;
+        ensure!(reply.is_success(), "{:?}", reply.response);
+        for headers in [
+            &[("Action", "PlanfixGreetingDelete"), ("Operator", "all")][..],
+            &[
+                ("Action", "PlanfixGreetingSet"),
+                ("Operator", "101"),
+                ("Attribute", "enabled"),
+                ("Value", "no"),
+            ],
+        ] {
+            let reply = panel.action(headers)?;
+            let said = reply.response.get("Message").unwrap_or_default();
+            ensure!(
+                !reply.is_success() && said.contains("Permission denied"),
+                "{:?}",
+                reply.response
+            );
+        }
+        let mut ami = stage.asterisk.ami()?;
+        let read = ami.getvar(None, "OP_GREETING(101,plays)")?;
+        ensure!(!read.is_empty(), "the greeting is gone");
+        Ok(())
+    })
+}
+
 fn hears(trunk: &Phone, number: &str, tone: Tone) -> Result<()> {
     let line = trunk.call_as(&Caller::number(CLIENT), number)?;
     line.wait_hears(tone, LONG, Heard::ALL)?;

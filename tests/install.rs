@@ -70,6 +70,28 @@ fn the_module_goes_where_asterisk_conf_says_and_comes_away_again() {
     );
 }
 
+/// asterisk.conf may be root's where Asterisk itself is not: the folder of its database is always its own.
+#[test]
+fn the_configuration_belongs_to_who_has_asterisks_database() {
+    let root = Root::new();
+    let conf = root.path("etc/asterisk/asterisk.conf");
+    let text = fs::read_to_string(&conf).unwrap() + "astdbdir => /var/lib/pbx\n";
+    fs::write(&conf, text).unwrap();
+    let database = root.path("var/lib/pbx");
+    fs::create_dir_all(&database).unwrap();
+    // Only root can give files away.
+    let given = std::os::unix::fs::chown(&database, Some(4_711), Some(4_712)).is_ok();
+    let (done, text) = root.install("samples");
+    assert!(
+        done && text.contains("it belongs to ") && text.contains("has to be able to read it"),
+        "{text}"
+    );
+    let about = fs::metadata(root.path("etc/pbx/planfix.conf")).unwrap();
+    if given {
+        assert_eq!((about.uid(), about.gid()), (4_711, 4_712));
+    }
+}
+
 #[test]
 fn an_existing_configuration_is_never_overwritten() {
     let root = Root::new();

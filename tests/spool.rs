@@ -182,6 +182,31 @@ fn pending_events_are_carried_over_from_a_file_that_is_partly_readable() {
 }
 
 #[test]
+fn figures_that_an_administrator_let_sqlite_gather_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    let first = add(&mut spool, "c", Kind::Incoming);
+    let second = add(&mut spool, "c", Kind::Completed);
+    settle(&mut spool, first, State::Failed, Some("refused"));
+    spool.close();
+    let beside = rusqlite::Connection::open(folder.path().join("spool.db")).unwrap();
+    beside.execute_batch("ANALYZE; PRAGMA optimize").unwrap();
+    let tables: i64 = beside
+        .query_row(
+            "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_stat1'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(tables, 1);
+    beside.close().unwrap();
+    let spool = open(folder.path());
+    let totals = spool.totals().unwrap();
+    assert_eq!((totals.pending, totals.failed), (1, 1));
+    assert_eq!(spool.pending_of_call("c", 0).unwrap(), [second]);
+}
+
+#[test]
 fn a_newer_file_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).close();

@@ -167,7 +167,7 @@ fn pending_events_are_carried_over_from_a_file_that_is_partly_readable() {
     assert!(status.success());
     let opened = Spool::open(folder.path(), LIMIT, 7_000).unwrap();
     assert!(opened.moved.unwrap().1.contains("tables"));
-    assert_eq!(opened.rescued, 4);
+    assert_eq!(opened.rescued.pending, 4);
     let mut spool = opened.spool;
     assert_eq!(
         spool
@@ -179,6 +179,128 @@ fn pending_events_are_carried_over_from_a_file_that_is_partly_readable() {
         ids[1..]
     );
     assert!(spool.take_id() > ids[4]);
+}
+
+fn make_foreign(folder: &std::path::Path) {
+    let foreign = rusqlite::Connection::open(folder.join("spool.db")).unwrap();
+    foreign.execute_batch("CREATE TABLE foreign_one (x)").unwrap();
+    foreign.close().unwrap();
+}
+
+#[test]
+fn a_long_backlog_the_failed_list_and_a_pause_are_carried_over_whole() {
+    const EVENTS: u64 = 150_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    let mut changes: Vec<Change> = (0..EVENTS)
+        .map(|n| Change::Add(parcel(&mut spool, &format!("c{n}"), Kind::Completed)))
+        .collect();
+    changes.extend((1..=3).map(|id| Change::Settle {
+        id: id * 1_000,
+        state: State::Failed,
+        reason: Some(format!("refused {id}")),
+        at: id,
+    }));
+    spool.commit(&changes).unwrap();
+    spool.set_meta("paused", "yes").unwrap();
+    spool.close();
+    make_foreign(folder.path());
+
+    let opened = Spool::open(folder.path(), LIMIT, 7_000).unwrap();
+    assert!(opened.moved.is_some());
+    assert_eq!(
+        opened.rescued.to_string(),
+        "149997 pending and 3 failed events that could be read"
+    );
+    let mut spool = opened.spool;
+    assert_eq!(spool.totals().unwrap().pending, EVENTS - 3);
+    assert_eq!(spool.take_id(), EVENTS + 1);
+    let failed: Vec<_> = spool.list(Some(State::Failed), 10).unwrap();
+    let failed: Vec<_> = failed
+        .iter()
+        .map(|row| (row.id, row.reason.as_str(), row.settled_at))
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            (3_000, "refused 3", Some(3)),
+            (2_000, "refused 2", Some(2)),
+            (1_000, "refused 1", Some(1))
+        ]
+    );
+    assert_eq!(spool.meta("paused").unwrap().as_deref(), Some("yes"));
+    drop(spool);
+    open(folder.path());
+    let left = fs::read_dir(folder.path()).unwrap();
+    let left = left.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert!(!left.into_iter().any(|name| name.contains(".new")));
+}
+
+#[test]
+fn what_lies_behind_a_damaged_page_is_carried_over_too() {
+    const EVENTS: u64 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool.db");
+    let mut spool = open(folder.path());
+    let changes: Vec<Change> = (0..EVENTS)
+        .map(|n| Change::Add(parcel(&mut spool, &format!("call-{n}-"), Kind::Completed)))
+        .collect();
+    spool.commit(&changes).unwrap();
+    spool.close();
+    let mut bytes = fs::read(&path).unwrap();
+    let mut hit = 0;
+    for (number, page) in bytes.chunks_mut(4_096).enumerate().skip(1) {
+        // Leaves of the table itself are of type 13.
+        if page[0] == 13 && number % 29 == 0 {
+            page.fill(0x5a);
+            hit += 1;
+        }
+    }
+    assert!(hit > 3, "{hit}");
+    fs::write(&path, bytes).unwrap();
+    make_foreign(folder.path());
+
+    let opened = Spool::open(folder.path(), LIMIT, 7_000).unwrap();
+    assert!(opened.moved.is_some());
+    let spool = opened.spool;
+    let pending = spool.totals().unwrap().pending;
+    assert_eq!(pending, opened.rescued.pending as u64);
+    // A page holds some forty events.
+    assert!(
+        pending > EVENTS - hit * 100 && pending < EVENTS,
+        "{pending} without {hit} pages"
+    );
+    let rows = spool.pending_after(0, 100_000).unwrap();
+    assert!(rows.windows(2).all(|pair| pair[0].id < pair[1].id));
+    assert_eq!(rows.last().unwrap().id, EVENTS);
+}
+
+#[test]
+fn an_end_in_the_middle_of_a_rescue_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool.db");
+    let new = folder.path().join("spool.db.new");
+    let mut spool = open(folder.path());
+    add(&mut spool, "old", Kind::Completed);
+    spool.close();
+    make_foreign(folder.path());
+    // Before the new file was complete: the damaged one still has its name.
+    fs::write(&new, "half a file").unwrap();
+    let opened = Spool::open(folder.path(), LIMIT, 7_000).unwrap();
+    assert_eq!(opened.rescued.pending, 1);
+    let mut spool = opened.spool;
+    add(&mut spool, "c", Kind::Completed);
+    spool.close();
+    // Between the two renamings: the old one's log still lies beside.
+    fs::rename(&path, &new).unwrap();
+    fs::write(folder.path().join("spool.db-wal"), "the log of the old one").unwrap();
+    let spool = open(folder.path());
+    assert_eq!(spool.totals().unwrap().pending, 2);
+    assert!(!new.exists());
+    assert_eq!(
+        fs::read_to_string(folder.path().join("spool.db.damaged-7-1-wal")).unwrap(),
+        "the log of the old one"
+    );
 }
 
 #[test]
@@ -530,7 +652,7 @@ fn a_file_of_the_first_version_that_holds_more_than_that_is_not_upgraded() {
     old.close().unwrap();
     let opened = Spool::open(folder.path(), LIMIT, 7_000).unwrap();
     assert!(opened.moved.unwrap().1.contains("tables"));
-    assert_eq!(opened.rescued, 1);
+    assert_eq!((opened.rescued.pending, opened.rescued.failed), (1, 1));
 }
 
 /// A request is accepted at `at` and written as the dispatcher writes it.
@@ -650,7 +772,7 @@ fn open_cards_are_carried_over_from_a_file_that_is_partly_readable() {
     foreign.close().unwrap();
     let opened = Spool::open(folder.path(), LIMIT, 7_000).unwrap();
     assert!(opened.moved.is_some());
-    assert_eq!(opened.rescued, 4);
+    assert_eq!(opened.rescued.pending, 4);
     let left = [open_card("talks", 2_000, Some(3_000), Some(5_000))];
     assert_eq!(opened.spool.open_cards().unwrap(), left);
 }

@@ -5,8 +5,8 @@
 //! - an added event is in the kernel's hands when [`Spool::commit`] has returned `Ok`, and survives the end of the
 //!   process; the syncer has the disk confirm it, for the case of a power cut;
 //! - the folder is 0700 and the files 0600, whatever the umask is;
-//! - a file that is damaged, foreign or newer is moved aside and never written to; what can still be read of its pending
-//!   events is carried over;
+//! - a file that is damaged, foreign or newer is moved aside; what can still be read of its pending and failed events is
+//!   carried over ([`rescue`]);
 //! - events are never reordered: `id` rises with acceptance and is given here, not by SQLite;
 //! - a file of an earlier version is upgraded in place, in one transaction.
 //!
@@ -23,7 +23,10 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtens
 
 mod open_cards;
 mod recordings;
+mod rescue;
 mod stories;
+
+pub use rescue::Rescued;
 
 use crate::core::draft::{Draft, Kind};
 use crate::core::lanes::Parcel;
@@ -290,8 +293,8 @@ pub struct Opened {
     pub spool: Spool,
     /// The file that was moved aside, and why.
     pub moved: Option<(PathBuf, String)>,
-    /// Pending events that were carried over from it.
-    pub rescued: usize,
+    /// What was carried over from it.
+    pub rescued: Rescued,
 }
 
 impl Spool {
@@ -319,28 +322,23 @@ impl Spool {
             std::thread::sleep(LOCK_PAUSE);
         }
         let path = folder.join(Self::FILE);
-        match Self::connect(&path, max_bytes) {
-            Ok(mut spool) => {
-                spool._lock = Some(lock);
-                Ok(Opened {
-                    spool,
-                    moved: None,
-                    rescued: 0,
-                })
-            }
+        Self::finish_beginning(&path, now)?;
+        let (mut spool, moved, rescued) = match Self::connect(&path, max_bytes) {
+            Ok(spool) => (spool, None, Rescued::default()),
             Err(SpoolError::Damaged(why)) => {
-                let aside = Self::move_aside(&path, now)?;
+                let (aside, rescued, next_id) = Self::begin_anew(&path, max_bytes, now)?;
                 let mut spool = Self::connect(&path, max_bytes)?;
-                spool._lock = Some(lock);
-                let rescued = spool.rescue(&aside);
-                Ok(Opened {
-                    spool,
-                    moved: Some((aside, why)),
-                    rescued,
-                })
+                spool.number_from(next_id);
+                (spool, Some((aside, why)), rescued)
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        spool._lock = Some(lock);
+        Ok(Opened {
+            spool,
+            moved,
+            rescued,
+        })
     }
 
     /// A spool in memory, for when there is no disk to be had. Nothing in it survives the process.
@@ -360,7 +358,7 @@ impl Spool {
         folder: &Path,
         max_bytes: u64,
         now: u64,
-    ) -> Result<(Self, PathBuf, usize), SpoolError> {
+    ) -> Result<(Self, PathBuf, Rescued), SpoolError> {
         let Self {
             db,
             _lock: lock,
@@ -369,11 +367,10 @@ impl Spool {
         } = self;
         drop(db);
         let path = folder.join(Self::FILE);
-        let aside = Self::move_aside(&path, now)?;
+        let (aside, rescued, free) = Self::begin_anew(&path, max_bytes, now)?;
         let mut spool = Self::connect(&path, max_bytes)?;
         spool._lock = lock;
-        let rescued = spool.rescue(&aside);
-        spool.number_from(next_id);
+        spool.number_from(next_id.max(free));
         Ok((spool, aside, rescued))
     }
 
@@ -475,66 +472,6 @@ impl Spool {
         } else {
             Err(SpoolError::Damaged("its tables are not this module's".to_owned()))
         }
-    }
-
-    fn move_aside(path: &Path, now: u64) -> Result<PathBuf, SpoolError> {
-        let aside = (0..1_000)
-            .map(|attempt| {
-                with_suffix(
-                    path,
-                    &format!(
-                        ".damaged-{}{}",
-                        now / 1_000,
-                        if attempt == 0 {
-                            String::new()
-                        } else {
-                            format!("-{attempt}")
-                        }
-                    ),
-                )
-            })
-            .find(|candidate| !candidate.exists())
-            .ok_or_else(|| SpoolError::Io("too many damaged spools lie about".to_owned()))?;
-        fs::rename(path, &aside)?;
-        for suffix in ["-wal", "-shm"] {
-            let companion = with_suffix(path, suffix);
-            if companion.exists() {
-                fs::rename(&companion, with_suffix(&aside, suffix))?;
-            }
-        }
-        Ok(aside)
-    }
-
-    /// Copies the pending events that can still be read. Whatever cannot be read stays in the file that was moved aside.
-    fn rescue(&mut self, aside: &Path) -> usize {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let Ok(old) = Connection::open_with_flags(aside, flags) else {
-            return 0;
-        };
-        if old.pragma_update(None, "trusted_schema", false).is_err() {
-            return 0;
-        }
-        let mut found = Vec::new();
-        let query = format!(
-            "SELECT {COLUMNS} FROM event NOT INDEXED WHERE state = 0 AND id BETWEEN 1 AND {MOST_EVENTS} ORDER BY id LIMIT 100000"
-        );
-        if let Ok(mut statement) = old.prepare(&query)
-            && let Ok(rows) = statement.query_map([], parcel)
-        {
-            // A row that is no event is left out; the first unreadable page ends the copy.
-            found.extend(rows.filter_map(Result::ok));
-        }
-        let count = found.len();
-        // Numbers are kept, so that what the dispatcher holds in memory is still the same event.
-        self.number_from(found.iter().map(|parcel| parcel.id + 1).max().unwrap_or(0));
-        let changes: Vec<Change> = found
-            .into_iter()
-            .map(|parcel| Change::Add(Arc::new(parcel)))
-            .collect();
-        let count = if self.commit(&changes).is_ok() { count } else { 0 };
-        self.rescue_open_cards(&old);
-        self.rescue_recordings(&old);
-        count
     }
 
     /// Changes the limit while the spool is in use.

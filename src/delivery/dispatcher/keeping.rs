@@ -215,7 +215,7 @@ impl Dispatcher {
         match spool.replace(&self.folder, self.config.max_spool, self.clock.wall()) {
             Ok((mut spool, aside, rescued)) => {
                 log::error!(
-                    "The spool {path} is damaged, {why}; it was moved to {} and a new one was started with the {rescued} pending events that could be read",
+                    "The spool {path} is damaged, {why}; it was moved to {} and a new one was started with the {rescued}",
                     aside.display()
                 );
                 let held: Vec<Change> = self
@@ -227,10 +227,18 @@ impl Dispatcher {
                     .commit(&held)
                     // What could be rescued of this table may be older than what is known here.
                     .and_then(|()| spool.forget_open_cards());
-                self.pending = spool.totals().map_or(self.pending, |totals| totals.pending);
+                if self.gate.is_paused()
+                    && let Err(error) = spool.set_meta("paused", "yes")
+                {
+                    log::warn!(
+                        "The pause could not be written to the new spool, {error}; it ends with this run"
+                    );
+                }
+                if let Ok(totals) = spool.totals() {
+                    (self.pending, self.status.failed) = (totals.pending, totals.failed);
+                }
                 self.cursor = 0;
                 self.chore_cursor = 0;
-                self.status.failed = 0;
                 self.spool = Some(spool);
                 self.rewrite_recordings();
                 self.open_cards.start_over();
@@ -275,7 +283,7 @@ impl Dispatcher {
     fn adopt(&mut self, opened: Opened) {
         if let Some((aside, why)) = opened.moved {
             log::error!(
-                "The spool {} is damaged, {why}; it was moved to {} and a new one was started with the {} pending events that could be read",
+                "The spool {} is damaged, {why}; it was moved to {} and a new one was started with the {}",
                 self.folder.join(Spool::FILE).display(),
                 aside.display(),
                 opened.rescued

@@ -280,10 +280,22 @@ pub struct Spool {
     db: Connection,
     path: Option<PathBuf>,
     next_id: u64,
-    fill_pages: i64,
-    log_bytes: u64,
+    limits: Limits,
+    log_is_held: bool,
     // Held for as long as the spool is open: the lock goes with the descriptor.
     _lock: Option<File>,
+}
+
+/// What follows from the limit of the file's size.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    page_size: i64,
+    /// Pages that may be filled.
+    fill_pages: i64,
+    /// The length of the log from which on it is to be copied.
+    log_bytes: u64,
+    /// The part of the limit that is the log's.
+    log_part: u64,
 }
 
 /// A spool that was opened, and what had to be done for it.
@@ -431,7 +443,7 @@ impl Spool {
         }
         // The syncer confirms; here only a checkpoint waits for the disk, and the syncer does those too.
         db.pragma_update(None, "synchronous", "normal")?;
-        let (fill_pages, log_bytes) = set_limits(&db, max_bytes)?;
+        let limits = set_limits(&db, max_bytes)?;
         // Asked for together, they would make SQLite read the whole table.
         let (first, last): (i64, i64) = db.query_row(
             "SELECT coalesce((SELECT min(id) FROM event), 1), coalesce((SELECT max(id) FROM event), 0)",
@@ -449,8 +461,8 @@ impl Spool {
             db,
             path,
             next_id,
-            fill_pages,
-            log_bytes,
+            limits,
+            log_is_held: false,
             _lock: None,
         })
     }
@@ -479,7 +491,7 @@ impl Spool {
     /// # Errors
     /// When SQLite refuses.
     pub fn set_limit(&mut self, max_bytes: u64) -> Result<(), SpoolError> {
-        (self.fill_pages, self.log_bytes) = set_limits(&self.db, max_bytes)?;
+        self.limits = set_limits(&self.db, max_bytes)?;
         Ok(())
     }
 
@@ -503,15 +515,27 @@ impl Spool {
     /// The length of the log from which on it is to be copied into the database.
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
-        self.log_bytes
+        self.limits.log_bytes
+    }
+
+    /// The length of the log.
+    #[must_use]
+    pub fn log_length(&self) -> u64 {
+        let log = self.path.as_deref().map(log_of);
+        log.and_then(|log| fs::metadata(log).ok())
+            .map_or(0, |meta| meta.len())
+    }
+
+    /// Bytes that the log has beyond its part of the limit.
+    #[must_use]
+    pub fn log_excess(&self) -> u64 {
+        self.log_length().saturating_sub(self.limits.log_part)
     }
 
     /// Whether the log has become long enough to be copied.
     #[must_use]
     pub fn log_is_long(&self) -> bool {
-        let log = self.path.as_deref().map(log_of);
-        log.and_then(|log| fs::metadata(log).ok())
-            .is_some_and(|meta| meta.len() >= self.log_bytes)
+        self.path.is_some() && self.log_length() >= self.limits.log_bytes
     }
 
     /// Writes the changes in one transaction.
@@ -673,14 +697,28 @@ impl Spool {
         Ok(oldest.map(unsigned))
     }
 
+    /// Another program reads the file for long, or does so no more. While it does, the log grows instead of the database, and what
+    /// it takes beyond its part counts as filled.
+    pub fn hold_log(&mut self, held: bool) {
+        self.log_is_held = held;
+    }
+
     /// How much of what may be filled is used, in thousandths. What was deleted counts as free.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn fill(&self) -> Result<u32, SpoolError> {
         let pragma = |name: &str| self.db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let used = pragma("page_count")? - pragma("freelist_count")?;
-        Ok(u32::try_from(used.saturating_mul(1_000) / self.fill_pages.max(1)).unwrap_or(u32::MAX))
+        let Limits {
+            page_size,
+            fill_pages,
+            ..
+        } = self.limits;
+        let mut used = pragma("page_count")? - pragma("freelist_count")?;
+        if self.log_is_held {
+            used += number(self.log_excess()) / page_size;
+        }
+        Ok(u32::try_from(used.saturating_mul(1_000) / fill_pages.max(1)).unwrap_or(u32::MAX))
     }
 
     /// Bytes of the file and its log.
@@ -876,12 +914,12 @@ impl<'c> Prepared<'c> {
     }
 }
 
-/// Tells SQLite the limit; returns how many pages may be filled, and the length of the log from which on it is to be
-/// copied. Of the limit an eighth is for the log, which lies beside the file, and an eighth stays free, so that events
-/// can still be settled when no new ones are accepted.
-fn set_limits(db: &Connection, max_bytes: u64) -> Result<(i64, u64), SpoolError> {
+/// Tells SQLite the limit; returns what follows from it. Of the limit an eighth is for the log, which lies beside the file, and
+/// an eighth stays free, so that events can still be settled when no new ones are accepted.
+fn set_limits(db: &Connection, max_bytes: u64) -> Result<Limits, SpoolError> {
     let page_size: i64 = db.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    let pages = i64::try_from(max_bytes).unwrap_or(i64::MAX) / page_size.max(512);
+    let page_size = page_size.max(512);
+    let pages = i64::try_from(max_bytes).unwrap_or(i64::MAX) / page_size;
     // Each time that the log begins anew, SQLite waits for the disk in the writer's thread, and must: old frames behind a new
     // header would damage the file in a power cut (wal.c, `syncHeader`). A long log makes that rare.
     let log_pages = (pages / 32).clamp(8, 8_000);
@@ -892,7 +930,12 @@ fn set_limits(db: &Connection, max_bytes: u64) -> Result<(i64, u64), SpoolError>
     // A file that is larger already keeps its size: SQLite answers with the limit that holds.
     let most: i64 =
         db.pragma_update_and_check(None, "max_page_count", pages - pages / 8, |row| row.get(0))?;
-    Ok(((pages - pages / 4).min(most), unsigned(log_pages * page_size)))
+    Ok(Limits {
+        page_size,
+        fill_pages: (pages - pages / 4).min(most),
+        log_bytes: unsigned(log_pages * page_size),
+        log_part: unsigned(pages / 8 * page_size),
+    })
 }
 
 /// The log beside a database.

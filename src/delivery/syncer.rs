@@ -13,8 +13,8 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -30,8 +30,12 @@ const COMPLAINT: Duration = Duration::from_secs(60);
 pub(super) struct Syncer {
     work: Sender<Work>,
     slowest: Arc<AtomicU64>,
+    held: Arc<Held>,
     thread: Box<dyn Thread>,
 }
+
+/// Since when somebody who reads the database keeps the log from being copied.
+type Held = Mutex<Option<Instant>>;
 
 /// What is to be confirmed.
 struct Work {
@@ -49,11 +53,13 @@ impl Syncer {
         // One place is enough: a confirmation covers everything that was written before it began.
         let (work, waiting) = bounded(1);
         let slowest = Arc::new(AtomicU64::new(0));
-        let seen = Arc::clone(&slowest);
-        let thread = threads.spawn("planfix/sync", Box::new(move || confirm(&waiting, &seen)))?;
+        let held = Arc::default();
+        let (seen, stuck) = (Arc::clone(&slowest), Arc::clone(&held));
+        let thread = threads.spawn("planfix/sync", Box::new(move || confirm(&waiting, &seen, &stuck)))?;
         Ok(Self {
             work,
             slowest,
+            held,
             thread,
         })
     }
@@ -71,6 +77,12 @@ impl Syncer {
         Duration::from_micros(self.slowest.load(Ordering::Relaxed))
     }
 
+    /// For how long another program has kept the log from being copied by reading the database; `None` when it does not.
+    pub(super) fn held_for(&self) -> Option<Duration> {
+        let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.map(|since| since.elapsed())
+    }
+
     /// Ends the thread. False when the disk holds it at the deadline.
     pub(super) fn stop(self, within: Duration) -> bool {
         drop(self.work);
@@ -78,11 +90,11 @@ impl Syncer {
     }
 }
 
-fn confirm(waiting: &Receiver<Work>, slowest: &AtomicU64) {
+fn confirm(waiting: &Receiver<Work>, slowest: &AtomicU64, held: &Held) {
     let mut complained: Option<Instant> = None;
     while let Ok(work) = waiting.recv() {
         let begin = Instant::now();
-        let done = sync(&work);
+        let done = sync(&work, held);
         let took = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         slowest.fetch_max(took, Ordering::Relaxed);
         if let Err(text) = done
@@ -97,17 +109,32 @@ fn confirm(waiting: &Receiver<Work>, slowest: &AtomicU64) {
     }
 }
 
-fn sync(work: &Work) -> Result<(), String> {
+fn sync(work: &Work, held: &Held) -> Result<(), String> {
     let file = File::open(log_of(&work.database)).map_err(|error| error.to_string())?;
     file.sync_data().map_err(|error| error.to_string())?;
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     // SQLite leaves the log at this very length when it begins anew (`journal_size_limit`).
-    if length <= work.copy_from {
-        return Ok(());
-    }
+    let left = if length <= work.copy_from {
+        0
+    } else {
+        copy(work, length).map_err(|error| error.to_string())?
+    };
+    // While events come, the newest are always left; whoever reads for long keeps all that came since.
+    let is_held = left > work.copy_from;
+    let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+    *held = is_held.then(|| held.unwrap_or_else(Instant::now));
+    Ok(())
+}
+
+/// Copies the log into the database, as far as nobody needs the database as it is; says how many bytes are left.
+fn copy(work: &Work, length: u64) -> rusqlite::Result<u64> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let copied = Connection::open_with_flags(&work.database, flags)
-        .and_then(|database| database.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
-    copied.map_err(|error| error.to_string())
+    let database = Connection::open_with_flags(&work.database, flags)?;
+    database.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        // Both are -1 while somebody else copies.
+        let (frames, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
+        let left = u64::try_from(frames - copied).unwrap_or(0);
+        Ok(left * length / u64::try_from(frames.max(1)).unwrap_or(1))
+    })
 }

@@ -1,9 +1,13 @@
 //! What is done now and then: stale cards are given up, old events forgotten.
 
-use super::keeping::ALIVE_WAIT;
+use std::path::Path;
+use std::time::Duration;
+
+use super::keeping::{ALIVE_WAIT, LOG_HELD};
 use super::{CHORE, Dispatcher, WINDOW};
 use crate::core::gate::{Millis, millis};
 use crate::core::open_card::MOST;
+use crate::core::quantity::{show_bytes, show_duration};
 use crate::delivery::spool::{Change, State};
 
 impl Dispatcher {
@@ -13,7 +17,7 @@ impl Dispatcher {
         if now < self.next_chores {
             return;
         }
-        let busy = self.pending > 0 || now < self.linger_until;
+        let busy = self.pending > 0 || now < self.linger_until || self.log_told;
         self.next_chores = now + if busy { 1_000 } else { 10_000 };
         self.give_up_stale(now);
         self.save(now, true);
@@ -50,7 +54,43 @@ impl Dispatcher {
             }
         }
         self.status.spool_bytes = spool.bytes();
+        self.keep_log_short();
         self.measure();
+    }
+
+    /// A log that has outgrown its part of the limit is copied and begun anew, also when nothing else is written. While another
+    /// program reads the file for long that cannot be, and the operator has to hear of it before events are refused.
+    fn keep_log_short(&mut self) {
+        let (Some(spool), Some(syncer)) = (&self.spool, &self.syncer) else {
+            return;
+        };
+        let Some(path) = spool.path().map(Path::to_owned) else {
+            return;
+        };
+        if spool.log_excess() == 0 {
+            if std::mem::take(&mut self.log_told) {
+                log::warn!("The log of {} is short again", path.display());
+            }
+            return;
+        }
+        syncer.wake(path.clone(), spool.log_bytes());
+        match syncer.held_for() {
+            None => {
+                // What was copied is cut off by the next write; whoever writes events says when that fails.
+                let _ = spool.set_meta("checked", &self.clock.wall().to_string());
+            }
+            Some(held) if held >= LOG_HELD && !self.log_told => {
+                self.log_told = true;
+                log::warn!(
+                    "Another program has been reading {} for {} and keeps its log from being copied; the log has grown to {} and counts for max_spool; close that program: 'fuser -v {}' names it",
+                    path.display(),
+                    show_duration(Duration::from_secs(held.as_secs())),
+                    show_bytes(spool.log_length()),
+                    path.display()
+                );
+            }
+            Some(_) => {}
+        }
     }
 
     /// Old events that came while the window was full lie in memory and on the disk. They must not take the place of the cards

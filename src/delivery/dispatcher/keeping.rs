@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::stories::FORGET;
 use super::{CHORE, Dispatcher, GROUP, SETTLE_WAIT};
@@ -26,6 +26,8 @@ const CARDS: usize = 64;
 const DISK_RETRY: Millis = 1_000;
 /// Changes held in memory while the disk refuses.
 const MOST_UNSAVED: usize = 50_000;
+/// A log that could not be copied for so long is held by somebody who reads, and not by what is written just then.
+pub(super) const LOG_HELD: Duration = Duration::from_secs(1);
 /// Thousandths of the limit at which room is made, popups are refused, everything is refused.
 const FILL_CLEAN: u32 = 850;
 const FILL_TIGHT: u32 = 900;
@@ -397,6 +399,13 @@ impl Dispatcher {
     /// Looks at the fill and makes room where it is short.
     pub(super) fn measure(&mut self) {
         let Some(spool) = &mut self.spool else { return };
+        let held = self.syncer.as_ref().and_then(Syncer::held_for);
+        let held = held.is_some_and(|held| held >= LOG_HELD);
+        spool.hold_log(held);
+        if held && spool.log_excess() > 0 && !self.log_told {
+            // The chores say so, before anything is refused.
+            self.next_chores = 0;
+        }
         let Ok(mut fill) = spool.fill() else { return };
         // Stories go before anything else, and all of them before an event is refused.
         while fill >= FILL_CLEAN && matches!(spool.forget_stories(u64::MAX, 0, FORGET), Ok(1..)) {

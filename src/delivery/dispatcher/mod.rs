@@ -111,6 +111,8 @@ pub(crate) struct Dispatcher {
     cards_wait: bool,
     /// The last write found no room, whatever the spool's own limit is.
     disk_is_full: bool,
+    /// The operator was told that another program keeps the log long.
+    log_told: bool,
     dead_before: Option<u64>,
     look_for_dead: bool,
     alive_written: Millis,
@@ -168,6 +170,7 @@ impl Dispatcher {
             open_cards: OpenCards::default(),
             cards_wait: false,
             disk_is_full: false,
+            log_told: false,
             dead_before: None,
             look_for_dead: false,
             alive_written: 0,

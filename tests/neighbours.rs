@@ -1,0 +1,191 @@
+//! Other programs have the spool's file open, as administrators, backups and database browsers do: calls are told all the same.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Once};
+use std::time::{Duration, Instant};
+
+use planfix_sandbox::{Options, Request, Sandbox};
+use res_planfix::core::draft::Kind;
+use res_planfix::core::secret::Secret;
+use res_planfix::core::settings::{self, Crm};
+use res_planfix::delivery::clock::SystemClock;
+use res_planfix::delivery::question::{Answer, Question};
+use res_planfix::delivery::status::{Room, Status};
+use res_planfix::delivery::threads::StdThreads;
+use res_planfix::delivery::{Delivery, Surroundings};
+
+mod draft;
+use draft::draft;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// For whatever takes seconds on a machine with nothing else to do.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// What was logged in this process by anybody.
+static LOGGED: Mutex<String> = Mutex::new(String::new());
+
+struct Ear;
+
+impl log::Log for Ear {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED
+            .lock()
+            .unwrap()
+            .push_str(&format!("{} {}\n", record.level(), record.args()));
+    }
+    fn flush(&self) {}
+}
+
+/// How often something was logged about this spool.
+fn logged(folder: &Path, text: &str) -> usize {
+    let folder = folder.display().to_string();
+    let logged = LOGGED.lock().unwrap();
+    logged
+        .lines()
+        .filter(|line| line.contains(text) && line.contains(&folder))
+        .count()
+}
+
+struct Bench {
+    delivery: Delivery,
+    sandbox: Sandbox,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(config: settings::Delivery) -> Self {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            log::set_logger(&Ear).unwrap();
+            log::set_max_level(log::LevelFilter::Info);
+        });
+        let sandbox = Sandbox::start(Options {
+            token: TOKEN.to_owned(),
+            ..Options::default()
+        })
+        .unwrap();
+        let crm = Crm {
+            url: sandbox.url().to_owned(),
+            token: Secret::new(TOKEN),
+            pbx_token: Secret::new(""),
+            pbx_url: String::new(),
+            tls_ca_file: String::new(),
+        };
+        let config = settings::Delivery {
+            connect_timeout: BOUND,
+            response_timeout: BOUND,
+            retry_max: Duration::from_secs(1),
+            ..config
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let around = Surroundings {
+            folder: folder.path().to_owned(),
+            threads: Arc::new(StdThreads),
+            clock: Arc::new(SystemClock::new()),
+        };
+        let delivery = Delivery::start(&crm, &config, around).unwrap();
+        Self {
+            delivery,
+            sandbox,
+            folder,
+        }
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.folder.path().join("spool.db")
+    }
+
+    /// Another program.
+    fn neighbour(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.spool()).unwrap()
+    }
+
+    fn ask(&self, question: Question) -> Answer {
+        self.delivery.ask(question, BOUND).unwrap()
+    }
+
+    fn tell(&self, callid: &str, kind: Kind) {
+        self.delivery.submit(vec![draft(callid, kind)]).unwrap();
+    }
+
+    fn until(&self, what: &str, mut holds: impl FnMut(&Status) -> bool) -> Status {
+        let until = Instant::now() + BOUND;
+        loop {
+            let status = self.delivery.status();
+            if holds(&status) {
+                return status;
+            }
+            assert!(Instant::now() < until, "{what} did not happen: {status:#?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// `INCOMING a`, as the CRM has taken them in.
+    fn received(&self) -> Vec<String> {
+        self.sandbox
+            .requests()
+            .iter()
+            .map(|request| name(request))
+            .collect()
+    }
+}
+
+fn name(request: &Request) -> String {
+    let what = request
+        .field("event")
+        .or(request.cmd.as_deref())
+        .unwrap_or_default();
+    format!("{what} {}", request.field("callid").unwrap_or_default())
+}
+
+/// No part of the log that was written since somebody began to read can be copied and begun anew.
+#[test]
+fn a_program_that_reads_for_long_makes_the_room_tight_and_is_named() {
+    let bench = Bench::new(settings::Delivery {
+        max_spool: 2 << 20,
+        ..settings::Delivery::default()
+    });
+    assert_eq!(bench.ask(Question::Write), Answer::Done);
+    let reader = bench.neighbour();
+    reader.execute_batch("BEGIN").unwrap();
+    let count: i64 = reader
+        .query_row("SELECT count(*) FROM event", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 0);
+    let mut accepted = 0;
+    let until = Instant::now() + BOUND;
+    while bench.delivery.status().room == Room::Ample {
+        assert!(Instant::now() < until, "{:#?}", bench.delivery.status());
+        for _ in 0..20 {
+            // What was told since the room was looked at may be refused.
+            let draft = draft(&format!("c{accepted}"), Kind::Completed);
+            accepted += u64::from(bench.delivery.submit(vec![draft]).is_ok());
+        }
+        bench.until("its delivery", |status| status.delivered == accepted);
+    }
+    assert!(
+        bench
+            .delivery
+            .submit(vec![draft("card", Kind::Incoming)])
+            .is_err(),
+        "a card is refused"
+    );
+    let warning = "Another program has been reading";
+    bench.until("the warning", |_| logged(bench.folder.path(), warning) > 0);
+    assert!(
+        std::fs::metadata(bench.spool()).unwrap().len() < 1 << 20,
+        "it is the log that has grown"
+    );
+    reader.execute_batch("COMMIT").unwrap();
+    bench.until("room", |status| status.room == Room::Ample);
+    bench.until("its notice", |_| {
+        logged(bench.folder.path(), "is short again") > 0
+    });
+    assert_eq!(logged(bench.folder.path(), warning), 1);
+    bench.tell("after", Kind::Incoming);
+    bench.until("the last", |status| status.delivered == accepted + 1);
+    assert_eq!(bench.received().len() as u64, accepted + 1, "each once");
+}

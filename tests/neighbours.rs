@@ -189,3 +189,63 @@ fn a_program_that_reads_for_long_makes_the_room_tight_and_is_named() {
     bench.until("the last", |status| status.delivered == accepted + 1);
     assert_eq!(bench.received().len() as u64, accepted + 1, "each once");
 }
+
+#[test]
+fn a_program_that_holds_the_file_locked_delays_no_call() {
+    let bench = Bench::new(settings::Delivery::default());
+    bench.tell("before", Kind::Completed);
+    bench.until("the first", |status| status.delivered == 1);
+    let writer = bench.neighbour();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let begin = Instant::now();
+    for (count, kind) in [Kind::Incoming, Kind::Accepted, Kind::Completed]
+        .into_iter()
+        .enumerate()
+    {
+        bench.tell("a", kind);
+        bench.until("its delivery", |status| status.delivered == 2 + count as u64);
+    }
+    // Half a second of patience, and much less than that again and again.
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    let status = bench.until("the lock to be noticed", |status| {
+        !status.spool_trouble.is_empty()
+    });
+    assert!(
+        status.spool_trouble.contains("another program holds it locked"),
+        "{}",
+        status.spool_trouble
+    );
+    // While the lock is held for seconds, the chores come and go, and calls are told as quickly.
+    let until = Instant::now() + Duration::from_secs(4);
+    let mut count = 4;
+    while Instant::now() < until {
+        let begin = Instant::now();
+        bench.tell(&format!("b{count}"), Kind::Completed);
+        count += 1;
+        bench.until("one more", |status| status.delivered == count);
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    }
+    bench.ask(Question::Pause(true));
+    bench.tell("waits", Kind::Completed);
+    writer.execute_batch("COMMIT").unwrap();
+    bench.until("the end of the trouble", |status| status.spool_trouble.is_empty());
+    let kept: i64 = writer
+        .query_row(
+            "SELECT count(*) FROM event WHERE callid = 'waits' AND state = 0",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(kept, 1);
+    bench.ask(Question::Pause(false));
+    bench.until("the last", |status| {
+        status.delivered == count + 1 && status.pending == 0
+    });
+    let received = bench.received();
+    assert_eq!(received.len() as u64, count + 1, "each once");
+    assert_eq!(received[1..4], ["INCOMING a", "ACCEPTED a", "COMPLETED a"]);
+    assert_eq!(
+        logged(bench.folder.path(), "close the program that has spool.db open"),
+        1
+    );
+}

@@ -86,6 +86,12 @@ const SET_META: &str =
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long another program's lock is waited for: when the file is opened, when it is written, and when it could not be written
+/// the last time, because everything that is delivered from memory waits meanwhile.
+const PATIENCE_AT_FIRST: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(500);
+const IMPATIENCE: Duration = Duration::from_millis(20);
+
 /// Events of one call that are listed at most.
 const MOST_OF_CALL: usize = 10_000;
 
@@ -163,6 +169,8 @@ pub enum SpoolError {
     Full(String),
     /// Another process holds the spool.
     InUse(PathBuf),
+    /// Another program that has the file open is writing to it.
+    Locked(String),
     /// Anything else: permissions, input/output errors.
     Io(String),
 }
@@ -173,6 +181,7 @@ impl fmt::Display for SpoolError {
             Self::Damaged(text) => write!(f, "the file is damaged: {text}"),
             Self::Full(text) => write!(f, "no room: {text}"),
             Self::InUse(path) => write!(f, "{} is held by another Asterisk", path.display()),
+            Self::Locked(text) => write!(f, "another program holds it locked: {text}"),
             Self::Io(text) => f.write_str(text),
         }
     }
@@ -186,6 +195,7 @@ impl From<rusqlite::Error> for SpoolError {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),
             Some(ErrorCode::DiskFull) => Self::Full(text),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(text),
             Some(_) => Self::Io(text),
             // A value that cannot be read as its column's type: nothing of ours wrote it.
             None => Self::Damaged(text),
@@ -406,8 +416,8 @@ impl Spool {
     }
 
     fn prepare(db: Connection, path: Option<PathBuf>, max_bytes: u64) -> Result<Self, SpoolError> {
-        // An administrator may read the file with sqlite3; his read lock is short.
-        db.busy_timeout(Duration::from_secs(2))?;
+        // An administrator may have the file open in sqlite3.
+        db.busy_timeout(PATIENCE_AT_FIRST)?;
         db.pragma_update(None, "trusted_schema", false)?;
         let version: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let tables: i64 = db.query_row(
@@ -457,6 +467,7 @@ impl Spool {
         }
         let next_id = unsigned(last + 1);
         db.set_prepared_statement_cache_capacity(64);
+        db.busy_timeout(PATIENCE)?;
         Ok(Self {
             db,
             path,
@@ -493,6 +504,12 @@ impl Spool {
     pub fn set_limit(&mut self, max_bytes: u64) -> Result<(), SpoolError> {
         self.limits = set_limits(&self.db, max_bytes)?;
         Ok(())
+    }
+
+    /// Whether another program's lock is waited for, or hardly.
+    pub fn be_patient(&self, patient: bool) {
+        // Setting it cannot fail; the time from before would do too.
+        let _ = self.db.busy_timeout(if patient { PATIENCE } else { IMPATIENCE });
     }
 
     /// A number for a new event.

@@ -23,6 +23,12 @@ impl Dispatcher {
         self.save(now, true);
         self.try_again(now);
         self.make_room_for_calls(now);
+        if self.is_refused() {
+            // Each of the others would only wait for the lock that somebody holds, and calls would wait behind it. Links go out
+            // all the same; whoever writes events says what cannot be written.
+            let _ = self.keep_recordings(now);
+            return self.measure();
+        }
         self.keep_open_cards(now);
         if let Err(error) = self.forget_stories() {
             return self.spool_failed(&error, now);

@@ -120,7 +120,17 @@ impl Dispatcher {
 
     fn written_again(&mut self) {
         self.status.spool_trouble.clear();
+        if let Some(spool) = &self.spool {
+            spool.be_patient(true);
+        }
         log::warn!("The spool can be written again; everything that waited in memory is on the disk");
+    }
+
+    /// Whether the file cannot be written, for another reason than that there is no room in it.
+    pub(super) fn is_refused(&self) -> bool {
+        !self.status.spool_trouble.is_empty()
+            && !self.disk_is_full
+            && self.spool.as_ref().is_some_and(|spool| spool.path().is_some())
     }
 
     /// Whether a disk that refused still does, where nothing is left that has to be written: everything was delivered meanwhile.
@@ -181,7 +191,8 @@ impl Dispatcher {
     }
 
     pub(super) fn spool_failed(&mut self, error: &SpoolError, now: Millis) {
-        self.next_save = now + DISK_RETRY;
+        // Another program's lock was waited for, so that `now` is past.
+        self.next_save = self.clock.steady() + DISK_RETRY;
         if let SpoolError::Damaged(why) = error
             && self.spool.as_ref().is_some_and(|spool| spool.path().is_some())
         {
@@ -189,10 +200,17 @@ impl Dispatcher {
             return self.replace(&why, now);
         }
         if self.status.spool_trouble.is_empty() {
+            let cure = match error {
+                SpoolError::Locked(_) => "close the program that has spool.db open in",
+                _ => "check the disk below",
+            };
             log::error!(
-                "The spool cannot be written, {error}; events are delivered from memory and kept there until it can, a restart would lose them; check the disk below {}",
+                "The spool cannot be written, {error}; events are delivered from memory and kept there until it can, a restart would lose them; {cure} {}",
                 self.folder.display()
             );
+        }
+        if let Some(spool) = &self.spool {
+            spool.be_patient(false);
         }
         self.status.spool_trouble = error.to_string();
         compact(&mut self.unsaved);
@@ -329,7 +347,7 @@ impl Dispatcher {
         // Before anything else is written along with which this run says that it is alive.
         let left_open = spool.inherit_open_cards().or_else(|error| match error {
             // A file that cannot be written can be read.
-            SpoolError::Full(_) | SpoolError::Io(_) => Ok(()),
+            SpoolError::Full(_) | SpoolError::Locked(_) | SpoolError::Io(_) => Ok(()),
             damaged => Err(damaged),
         });
         let left_open = left_open.and_then(|()| spool.open_cards());

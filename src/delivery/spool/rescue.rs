@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{MOST_EVENTS, Spool, SpoolError, number, parcel, unsigned, with_suffix};
 use crate::core::lanes::Parcel;
@@ -139,11 +139,13 @@ impl Spool {
             rescued.pending += found.len() - failed;
             from = match goes_on {
                 Ok(goes_on) => goes_on.then_some(next),
-                Err(error) if is_locked(&error) => {
-                    rescued.stopped = Some(error.to_string());
-                    break;
-                }
-                Err(_) => after_damage(&old, next),
+                Err(error) => match SpoolError::from(error) {
+                    locked @ SpoolError::Locked(_) => {
+                        rescued.stopped = Some(locked.to_string());
+                        break;
+                    }
+                    _ => after_damage(&old, next),
+                },
             };
         }
         self.rescue_pause(&old);
@@ -264,13 +266,6 @@ fn after_damage(old: &Connection, first: i64) -> Option<i64> {
         }
     }
     Some(read)
-}
-
-fn is_locked(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-    )
 }
 
 fn fresh(path: &Path) -> PathBuf {

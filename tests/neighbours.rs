@@ -53,6 +53,17 @@ struct Bench {
     delivery: Delivery,
     sandbox: Sandbox,
     folder: tempfile::TempDir,
+    crm: Crm,
+    config: settings::Delivery,
+}
+
+fn start(folder: &Path, crm: &Crm, config: &settings::Delivery) -> Delivery {
+    let around = Surroundings {
+        folder: folder.to_owned(),
+        threads: Arc::new(StdThreads),
+        clock: Arc::new(SystemClock::new()),
+    };
+    Delivery::start(crm, config, around).unwrap()
 }
 
 impl Bench {
@@ -81,17 +92,20 @@ impl Bench {
             ..config
         };
         let folder = tempfile::tempdir().unwrap();
-        let around = Surroundings {
-            folder: folder.path().to_owned(),
-            threads: Arc::new(StdThreads),
-            clock: Arc::new(SystemClock::new()),
-        };
-        let delivery = Delivery::start(&crm, &config, around).unwrap();
+        let delivery = start(folder.path(), &crm, &config);
         Self {
             delivery,
             sandbox,
             folder,
+            crm,
+            config,
         }
+    }
+
+    /// Stops and starts again on the same spool.
+    fn restart(&mut self) {
+        assert!(self.delivery.stop(BOUND));
+        self.delivery = start(self.folder.path(), &self.crm, &self.config);
     }
 
     fn spool(&self) -> PathBuf {
@@ -247,5 +261,63 @@ fn a_program_that_holds_the_file_locked_delays_no_call() {
     assert_eq!(
         logged(bench.folder.path(), "close the program that has spool.db open"),
         1
+    );
+}
+
+/// More is pending than lies in memory, and nothing of what becomes of it can be written.
+#[test]
+fn a_backlog_larger_than_memory_holds_is_delivered_while_the_file_is_locked() {
+    const CALLS: u64 = 4_000;
+    let mut bench = Bench::new(settings::Delivery::default());
+    bench.ask(Question::Pause(true));
+    for kind in [Kind::Completed, Kind::Record] {
+        for call in 0..CALLS {
+            while bench
+                .delivery
+                .submit(vec![draft(&format!("c{call}"), kind)])
+                .is_err()
+            {
+                std::thread::yield_now();
+            }
+        }
+    }
+    bench.until("the backlog", |status| status.pending == 2 * CALLS);
+    bench.restart();
+    bench.until("the backlog again", |status| status.pending == 2 * CALLS);
+    let writer = bench.neighbour();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // The order holds although it cannot be written.
+    assert!(matches!(bench.ask(Question::Pause(false)), Answer::Failed(_)));
+    for kind in [Kind::Incoming, Kind::Accepted, Kind::Completed] {
+        bench.tell("new", kind);
+    }
+    // Of a call of which older requests lie on the disk alone.
+    let behind = format!("c{}", CALLS - 1);
+    bench.tell(&behind, Kind::Incoming);
+    let all = 2 * CALLS + 4;
+    let status = bench.until("the last", |status| status.delivered == all);
+    assert!(!status.spool_trouble.is_empty(), "it is still locked");
+    bench.until("an empty queue", |status| {
+        status.pending == 0 && status.inbox == 0
+    });
+    writer.execute_batch("COMMIT").unwrap();
+    bench.until("the end of the trouble", |status| status.spool_trouble.is_empty());
+    let pending: i64 = writer
+        .query_row("SELECT count(*) FROM event WHERE state = 0", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(pending, 0);
+
+    let received = bench.received();
+    assert_eq!(received.len() as u64, all, "each once");
+    let place = |wanted: String| received.iter().position(|name| *name == wanted).unwrap();
+    for call in 0..CALLS {
+        assert!(place(format!("COMPLETED c{call}")) < place(format!("record c{call}")));
+    }
+    assert!(place(format!("record {behind}")) < place(format!("INCOMING {behind}")));
+    let new = ["INCOMING", "ACCEPTED", "COMPLETED"].map(|word| place(format!("{word} new")));
+    assert!(new.is_sorted(), "{new:?}");
+    assert!(
+        new[2] < 4_000,
+        "a new call does not wait for the backlog: {new:?}"
     );
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::intake::MOST_SETTLED;
 use super::keeping::{ALIVE_WAIT, LOG_HELD};
 use super::{CHORE, Dispatcher, WINDOW};
 use crate::core::gate::{Millis, millis};
 use crate::core::open_card::MOST;
 use crate::core::quantity::{show_bytes, show_duration};
-use crate::delivery::spool::{Change, State};
+use crate::delivery::spool::State;
 
 impl Dispatcher {
     /// What is done now and then.
@@ -140,6 +141,10 @@ impl Dispatcher {
             self.chore_cursor = self.cursor;
             return;
         }
+        let settled = self.settled_unsaved();
+        if settled.len() > MOST_SETTLED {
+            return;
+        }
         let wall = self.clock.wall();
         let rows = match &self.spool {
             Some(spool) => spool.pending_after(self.chore_cursor.max(self.cursor), CHORE),
@@ -154,11 +159,7 @@ impl Dispatcher {
                 return;
             }
             self.chore_cursor = row.id;
-            let settled = self
-                .unsaved
-                .iter()
-                .any(|change| matches!(change, Change::Settle { id, .. } if *id == row.id));
-            if row.draft.kind.is_popup() && !self.lanes.contains(row.id) && !settled {
+            if row.draft.kind.is_popup() && !self.lanes.contains(row.id) && !settled.contains(&row.id) {
                 self.give_up(&row, "stale: the card is no longer worth showing", now);
             }
         }

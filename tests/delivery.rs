@@ -817,7 +817,7 @@ fn without_a_disk_events_are_delivered_from_memory_and_moved_to_it_when_it_is_ba
     fs::write(&blocked, "a file in place of the folder").unwrap();
     let clock = Arc::new(ShiftedClock::default());
     let delivery = start(&blocked, &crm(sandbox.url()), &config(), &clock);
-    let bench = Bench {
+    let mut bench = Bench {
         delivery,
         clock,
         crm: crm(sandbox.url()),
@@ -829,16 +829,43 @@ fn without_a_disk_events_are_delivered_from_memory_and_moved_to_it_when_it_is_ba
     let status = bench.settled();
     assert_eq!(status.spool, "memory");
     assert!(!status.spool_trouble.is_empty());
+    sandbox.set_fault(Fault::new(FaultKind::Status(400, None)).callid("refused").next(1));
+    bench.tell("refused", Kind::Completed);
+    bench.until("the refusal", |status| status.failed == 1);
     bench.ask(Question::Pause(true));
+    bench.tell("a", Kind::Accepted);
     bench.tell("a", Kind::Completed);
-    bench.until("one waiting", |status| status.pending == 1);
+    bench.until("two waiting", |status| status.pending == 2);
     fs::remove_file(&blocked).unwrap();
-    bench.delivery.reconfigure(&bench.crm, &bench.config).unwrap();
-    bench.until("the disk", |status| status.spool.ends_with("spool.db"));
+    // Nobody reloads anything.
+    bench.clock.advance(Duration::from_secs(61));
+    let status = bench.until("the disk", |status| status.spool.ends_with("spool.db"));
+    assert!(status.paused, "the operator's word holds");
+    let Answer::Events { rows, total } = bench.ask(Question::Failed { limit: 9 }) else {
+        panic!()
+    };
+    assert_eq!((rows.len(), total, rows[0].callid.as_str()), (1, 1, "refused"));
+    assert!(
+        rows[0].reason.starts_with("refused (HTTP 400)"),
+        "{}",
+        rows[0].reason
+    );
+    bench.restart();
+    bench.until("the pause", |status| status.paused && status.failed == 1);
     bench.ask(Question::Pause(false));
-    wait_for(&sandbox, 2);
-    assert_eq!(received(&sandbox), ["INCOMING a", "COMPLETED a"]);
+    bench.ask(Question::Retry(None));
+    wait_for(&sandbox, 3);
+    // ACCEPTED has become stale.
+    let mut arrived = received(&sandbox);
+    arrived[1..].sort();
+    assert_eq!(arrived, ["INCOMING a", "COMPLETED a", "COMPLETED refused"]);
     assert!(bench.settled().spool_trouble.is_empty());
+    let again = bench.ask(Question::Replay(Replay::Call("a".to_owned())));
+    assert_eq!(
+        again,
+        Answer::Count(2),
+        "what was delivered from memory is kept for this"
+    );
 }
 
 #[test]

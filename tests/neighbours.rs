@@ -67,7 +67,7 @@ fn start(folder: &Path, crm: &Crm, config: &settings::Delivery) -> Delivery {
 }
 
 impl Bench {
-    fn new(config: settings::Delivery) -> Self {
+    fn new(max_spool: u64) -> Self {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             log::set_logger(&Ear).unwrap();
@@ -89,7 +89,8 @@ impl Bench {
             connect_timeout: BOUND,
             response_timeout: BOUND,
             retry_max: Duration::from_secs(1),
-            ..config
+            max_spool,
+            ..settings::Delivery::default()
         };
         let folder = tempfile::tempdir().unwrap();
         let delivery = start(folder.path(), &crm, &config);
@@ -158,10 +159,7 @@ fn name(request: &Request) -> String {
 /// No part of the log that was written since somebody began to read can be copied and begun anew.
 #[test]
 fn a_program_that_reads_for_long_makes_the_room_tight_and_is_named() {
-    let bench = Bench::new(settings::Delivery {
-        max_spool: 2 << 20,
-        ..settings::Delivery::default()
-    });
+    let bench = Bench::new(2 << 20);
     assert_eq!(bench.ask(Question::Write), Answer::Done);
     let reader = bench.neighbour();
     reader.execute_batch("BEGIN").unwrap();
@@ -206,7 +204,7 @@ fn a_program_that_reads_for_long_makes_the_room_tight_and_is_named() {
 
 #[test]
 fn a_program_that_holds_the_file_locked_delays_no_call() {
-    let bench = Bench::new(settings::Delivery::default());
+    let bench = Bench::new(1 << 30);
     bench.tell("before", Kind::Completed);
     bench.until("the first", |status| status.delivered == 1);
     let writer = bench.neighbour();
@@ -268,7 +266,7 @@ fn a_program_that_holds_the_file_locked_delays_no_call() {
 #[test]
 fn a_backlog_larger_than_memory_holds_is_delivered_while_the_file_is_locked() {
     const CALLS: u64 = 4_000;
-    let mut bench = Bench::new(settings::Delivery::default());
+    let mut bench = Bench::new(1 << 30);
     bench.ask(Question::Pause(true));
     for kind in [Kind::Completed, Kind::Record] {
         for call in 0..CALLS {

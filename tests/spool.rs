@@ -304,6 +304,48 @@ fn an_end_in_the_middle_of_a_rescue_costs_nothing() {
 }
 
 #[test]
+fn what_was_kept_in_memory_moves_to_the_file_behind_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    let ids = ["a", "b", "c"].map(|callid| add(&mut spool, callid, Kind::Incoming));
+    let rows = spool.pending_after(0, 10).unwrap();
+    // Two of the file's own are known in memory too, and one of them was delivered from there.
+    let mut memory = Spool::in_memory(LIMIT).unwrap();
+    memory.number_from(ids[1] + 1);
+    for row in &rows[..2] {
+        memory.commit(&[Change::Add(Arc::new(row.clone()))]).unwrap();
+    }
+    settle(&mut memory, ids[0], State::Delivered, None);
+    // Its number is that of another event in the file.
+    let waits = add(&mut memory, "d", Kind::Completed);
+    let failed = add(&mut memory, "e", Kind::Completed);
+    assert_eq!(waits, ids[2]);
+    settle(&mut memory, failed, State::Failed, Some("refused"));
+    memory.set_meta("paused", "yes").unwrap();
+    let numbers = spool.take_over(&memory, waits).unwrap();
+    let pending: Vec<(u64, String)> = spool
+        .pending_after(0, 10)
+        .unwrap()
+        .into_iter()
+        .map(|row| (row.id, row.draft.callid))
+        .collect();
+    let expected = [
+        (ids[1], "b".to_owned()),
+        (ids[2], "c".to_owned()),
+        (numbers[&waits], "d".to_owned()),
+    ];
+    assert_eq!(pending, expected);
+    let list = spool.list(Some(State::Failed), 10).unwrap();
+    assert_eq!(
+        (list.len(), list[0].id, list[0].reason.as_str()),
+        (1, numbers[&failed], "refused")
+    );
+    assert_eq!(numbers.len(), 2);
+    assert!(spool.take_id() > numbers[&failed]);
+    assert_eq!(spool.meta("paused").unwrap().as_deref(), Some("yes"));
+}
+
+#[test]
 fn figures_that_an_administrator_let_sqlite_gather_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut spool = open(folder.path());

@@ -314,7 +314,7 @@ fn address(settings: &Settings, pong: &Pong) -> Item {
 #[must_use]
 pub fn check_spool(config: &settings::Delivery, delivery: &Delivery) -> Vec<Item> {
     let status = delivery.status();
-    let cure = "check the disk, its permissions and its room; then run 'module reload res_planfix.so'";
+    let cure = "check the disk, its permissions and its room; it is tried again every minute, and by 'module reload res_planfix.so'";
     let writable = match delivery.ask(Question::Write, Duration::from_secs(5)) {
         Some(Answer::Done) if status.spool == "memory" => Item::fail(
             "Spool",

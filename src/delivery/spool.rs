@@ -21,6 +21,7 @@ use std::{fmt, io};
 
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
+mod memory;
 mod open_cards;
 mod recordings;
 mod rescue;
@@ -157,6 +158,16 @@ impl Change {
             Self::Add(parcel) => parcel.id,
             Self::Tried { id, .. } | Self::Settle { id, .. } => *id,
         }
+    }
+
+    /// The same change of the event that has this number now.
+    #[must_use]
+    pub fn of(mut self, new: u64) -> Self {
+        match &mut self {
+            Self::Add(parcel) => Arc::make_mut(parcel).id = new,
+            Self::Tried { id, .. } | Self::Settle { id, .. } => *id = new,
+        }
+        self
     }
 }
 
@@ -328,6 +339,18 @@ impl Spool {
     /// # Errors
     /// When the folder cannot be used or another process holds the spool.
     pub fn open(folder: &Path, max_bytes: u64, now: u64) -> Result<Opened, SpoolError> {
+        Self::open_within(LOCK_TRIES, folder, max_bytes, now)
+    }
+
+    /// The same, without waiting for whoever holds the spool.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_at_once(folder: &Path, max_bytes: u64, now: u64) -> Result<Opened, SpoolError> {
+        Self::open_within(0, folder, max_bytes, now)
+    }
+
+    fn open_within(lock_tries: u32, folder: &Path, max_bytes: u64, now: u64) -> Result<Opened, SpoolError> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         let lock_path = folder.join("spool.lock");
@@ -337,7 +360,7 @@ impl Spool {
             match lock.try_lock() {
                 Ok(()) => break,
                 // A child that Asterisk has forked for another program holds the lock of the load before until it runs that.
-                Err(fs::TryLockError::WouldBlock) if tries < LOCK_TRIES => tries += 1,
+                Err(fs::TryLockError::WouldBlock) if tries < lock_tries => tries += 1,
                 Err(fs::TryLockError::WouldBlock) => return Err(SpoolError::InUse(lock_path)),
                 Err(fs::TryLockError::Error(error)) => return Err(error.into()),
             }

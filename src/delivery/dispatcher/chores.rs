@@ -20,6 +20,7 @@ impl Dispatcher {
         }
         let busy = self.pending > 0 || now < self.linger_until || self.log_told;
         self.next_chores = now + if busy { 1_000 } else { 10_000 };
+        self.look_for_disk(now);
         self.give_up_stale(now);
         self.save(now, true);
         self.try_again(now);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a change leaves `unsaved` only when it is written, or when it and what it undoes are both unwritten.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::stories::FORGET;
 use super::{CHORE, Dispatcher, GROUP, SETTLE_WAIT};
 use crate::core::gate::Millis;
-use crate::core::lanes::{Lanes, Parcel};
+use crate::core::lanes::Lanes;
 use crate::delivery::spool::{Change, Opened, Spool, SpoolError, State};
 use crate::delivery::status::Room;
 use crate::delivery::syncer::Syncer;
@@ -24,6 +24,8 @@ pub(super) const ALIVE_WAIT: Millis = 5_000;
 const CARDS: usize = 64;
 /// Between two tries to write to a disk that refuses.
 const DISK_RETRY: Millis = 1_000;
+/// Between two tries to open a spool that could not be opened.
+const REOPEN: Millis = 60_000;
 /// Changes held in memory while the disk refuses.
 const MOST_UNSAVED: usize = 50_000;
 /// A log that could not be copied for so long is held by somebody who reads, and not by what is written just then.
@@ -287,10 +289,13 @@ impl Dispatcher {
 
     pub(super) fn open(&mut self) {
         match Spool::open(&self.folder, self.config.max_spool, self.clock.wall()) {
-            Ok(opened) => self.adopt(opened),
+            Ok(opened) => {
+                let spool = self.opened(opened);
+                self.begin(spool);
+            }
             Err(error) => {
                 log::error!(
-                    "The spool in {} cannot be opened, {error}; events are kept in memory, a restart would lose them; mend it and run 'module reload res_planfix.so'",
+                    "The spool in {} cannot be opened, {error}; events are kept in memory, a restart would lose them; mend it, and it is used within a minute, or at once after 'module reload res_planfix.so'",
                     self.folder.display()
                 );
                 self.status.spool_trouble = error.to_string();
@@ -299,8 +304,8 @@ impl Dispatcher {
         }
     }
 
-    /// Says what had to be done for a spool that was opened, and goes on with it.
-    fn adopt(&mut self, opened: Opened) {
+    /// Says what had to be done for a spool that was opened.
+    fn opened(&self, opened: Opened) -> Spool {
         if let Some((aside, why)) = opened.moved {
             log::error!(
                 "The spool {} is damaged, {why}; it was moved to {} and a new one was started with the {}",
@@ -309,7 +314,7 @@ impl Dispatcher {
                 opened.rescued
             );
         }
-        self.begin(opened.spool);
+        opened.spool
     }
 
     /// Starts the thread that waits for the disk.
@@ -364,7 +369,11 @@ impl Dispatcher {
         match Spool::in_memory(self.config.max_spool) {
             Ok(mut spool) => {
                 // Numbers go on rising when this takes a damaged file's place.
-                spool.number_from(self.lanes.iter().map(|parcel| parcel.id + 1).max().unwrap_or(1));
+                let held = self.lanes.iter().map(|parcel| parcel.id);
+                let held = held.chain(self.unsaved.iter().map(Change::id));
+                self.memory_from = held.max().unwrap_or(0) + 1;
+                spool.number_from(self.memory_from);
+                self.next_reopen = self.clock.steady() + REOPEN;
                 self.status.spool = "memory".to_owned();
                 self.spool = Some(spool);
                 self.open_cards.start_over_in_memory();
@@ -376,42 +385,97 @@ impl Dispatcher {
         }
     }
 
-    /// A reload with a spool in memory tries the disk again. Nothing may be under way meanwhile.
+    /// Now and then a spool in memory tries the disk again, and says nothing until it is there.
+    pub(super) fn look_for_disk(&mut self, now: Millis) {
+        let has_disk = self.spool.as_ref().is_some_and(|spool| spool.path().is_some());
+        if has_disk || self.reopen || now < self.next_reopen {
+            return;
+        }
+        self.next_reopen = now + REOPEN;
+        match Spool::open_at_once(&self.folder, self.config.max_spool, self.clock.wall()) {
+            Ok(opened) => {
+                self.regained = Some(self.opened(opened));
+                self.reopen = true;
+                self.reopen(now);
+            }
+            Err(error) => self.status.spool_trouble = error.to_string(),
+        }
+    }
+
+    /// A spool in memory gives way to the disk, which was found again or which a reload wants to be tried. Nothing may be under way
+    /// meanwhile.
     pub(super) fn reopen(&mut self, now: Millis) {
         if !self.reopen || self.lanes.under_way() > 0 {
             return;
         }
         self.reopen = false;
         self.save(now, true);
-        let opened = match Spool::open(&self.folder, self.config.max_spool, self.clock.wall()) {
-            Ok(opened) => opened,
-            Err(error) => {
-                log::error!(
-                    "The spool in {} still cannot be opened, {error}; events are kept in memory",
+        let moved = self.move_to_disk();
+        match moved {
+            Ok(count) => {
+                self.look_for_dead = true;
+                self.save(now, true);
+                log::warn!(
+                    "The spool in {} is in use again; {count} events were written to it from memory",
                     self.folder.display()
                 );
-                return;
             }
-        };
-        let held = self
-            .spool
-            .take()
-            .and_then(|memory| memory.pending_after(0, usize::MAX >> 1).ok())
-            .unwrap_or_default();
-        let count = held.len();
-        self.lanes = Lanes::default();
-        self.adopt(opened);
-        for row in held {
-            let id = self.spool.as_mut().map_or(0, Spool::take_id);
-            self.note(Change::Add(Arc::new(Parcel { id, ..row })), now);
+            Err(error) => {
+                log::error!(
+                    "The spool in {} still cannot be used, {error}; events are kept in memory",
+                    self.folder.display()
+                );
+                self.status.spool_trouble = error.to_string();
+            }
         }
-        self.pending += count as u64;
-        self.look_for_dead = true;
-        self.save(now, true);
-        log::warn!(
-            "The spool in {} is in use again; {count} events were written to it from memory",
-            self.folder.display()
-        );
+    }
+
+    /// Goes on with the file, in which everything is that was in memory. Returns how many events of that wait.
+    fn move_to_disk(&mut self) -> Result<u64, SpoolError> {
+        let mut spool = match self.regained.take() {
+            Some(spool) => spool,
+            None => self.opened(Spool::open(
+                &self.folder,
+                self.config.max_spool,
+                self.clock.wall(),
+            )?),
+        };
+        let (mut count, mut numbers) = (0, HashMap::new());
+        if let Some(memory) = &self.spool {
+            count = memory.totals()?.pending;
+            numbers = spool.take_over(memory, self.memory_from)?;
+        }
+        // What is not even in memory's spool follows under the numbers that the file gives.
+        let unsaved = std::mem::take(&mut self.unsaved);
+        let added = self.unsaved_under_new_numbers(unsaved, &mut spool, &mut numbers);
+        self.lanes = Lanes::default();
+        self.begin(spool);
+        self.pending += added;
+        Ok(count + added)
+    }
+
+    /// Notes the changes again; returns how many events they add.
+    fn unsaved_under_new_numbers(
+        &mut self,
+        unsaved: Vec<Change>,
+        spool: &mut Spool,
+        numbers: &mut HashMap<u64, u64>,
+    ) -> u64 {
+        let mut added = 0;
+        for mut change in unsaved {
+            let old = change.id();
+            if old >= self.memory_from {
+                if matches!(change, Change::Add(_)) {
+                    numbers.insert(old, spool.take_id());
+                }
+                // What is known nowhere any more cannot change.
+                let Some(new) = numbers.get(&old) else { continue };
+                change = change.of(*new);
+            }
+            added += u64::from(matches!(change, Change::Add(_)));
+            self.unsaved.push(change);
+        }
+        added
     }
 
     /// Looks at the fill and makes room where it is short.

@@ -130,6 +130,11 @@ pub(crate) struct Dispatcher {
     refused_since_warning: u64,
     next_refused_warning: Millis,
     reopen: bool,
+    /// The file that takes the place of the spool in memory as soon as nothing is under way.
+    regained: Option<Spool>,
+    next_reopen: Millis,
+    /// The first number that the spool in memory has given; those below are of the file that it stands in for.
+    memory_from: u64,
     stop: Option<Duration>,
     status: Status,
 }
@@ -188,6 +193,9 @@ impl Dispatcher {
             refused_since_warning: 0,
             next_refused_warning: 0,
             reopen: false,
+            regained: None,
+            next_reopen: 0,
+            memory_from: 1,
             stop: None,
             status: Status::default(),
         }

@@ -1208,6 +1208,67 @@ fn an_internal_call_that_is_forwarded_to_a_mobile() {
     office.closes();
 }
 
+#[test]
+fn a_colleague_sends_the_caller_to_a_client() {
+    // The dialplan dials the trunk where it stands, or from a subroutine.
+    for place in [CLIENT, "s"] {
+        let mut office = Office::new();
+        let boss = office.phone_calls("101", "102");
+        let [secretary] = office.dials(boss, ["102"]);
+        office.rings(secretary);
+        office.answers(secretary);
+        office.transfers(secretary, CLIENT);
+        office.goes_to(boss, place);
+        let client = office.dials_out(boss, CLIENT, Owner::Client);
+        let news = office.news();
+        assert_eq!(news.len(), 1);
+        assert_eq!(
+            (news[0].line(), news[0].field("phone")),
+            ("101 OUTGOING".to_owned(), PHONE)
+        );
+        office.answers(client);
+        office.wait(5);
+        office.hangs_up(client);
+        office.told(["101 ACCEPTED", "101 COMPLETED Success 5"]);
+        office.closes();
+    }
+}
+
+#[test]
+fn a_colleague_sends_the_caller_to_one_who_is_at_his_mobile() {
+    let mut office = Office::new();
+    let boss = office.phone_calls("101", "102");
+    let [secretary] = office.dials(boss, ["102"]);
+    office.answers(secretary);
+    office.transfers(secretary, "103");
+    office.goes_to(boss, "s");
+    let [_, two] = office.dials_local(boss, OTHER);
+    let mobile = office.dials_out(two, OTHER, mobile("103"));
+    office.answers(mobile);
+    office.wait(5);
+    office.hangs_up(boss);
+    office.told([]);
+    office.closes();
+}
+
+#[test]
+fn who_has_called_a_colleague_consults_a_client_by_keys() {
+    let mut office = Office::new();
+    let first = office.phone_calls("101", "102");
+    let [second] = office.dials(first, ["102"]);
+    office.answers(second);
+    let [one, two] = office.consults_outside_by_keys(first, OTHER);
+    let client = office.dials_out(two, OTHER, Owner::Client);
+    office.told(["101 OUTGOING"]);
+    office.answers(client);
+    office.told(["101 ACCEPTED"]);
+    office.wait(5);
+    office.goes_back_by_keys(first, second, one);
+    office.told(["101 COMPLETED Success 5"]);
+    office.hangs_up(first);
+    office.closes();
+}
+
 // ---- the module comes and goes ----------------------------------------------------------------------------------------
 
 /// A call that talks and one that rings, and nobody follows them.

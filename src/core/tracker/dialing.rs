@@ -53,11 +53,16 @@ impl Tracker {
         let has_client = origin
             .iter()
             .any(|id| self.world.line(id).is_some_and(|line| line.client_of.is_some()));
-        let began_internally = origin.iter().any(|id| {
+        // He dialled a colleague and waits for him. Where a transfer or the dialplan has sent him to an outside number since, that is whom
+        // he calls; and out of a bridge he himself asks somebody by keys (main/bridge_basic.c, `feature_attended_transfer`).
+        let calls_a_colleague = origin.iter().any(|id| {
+            let internal = |exten: &Text| self.settings.internal.matches(exten.as_bytes());
             self.world.line(id).is_some_and(|line| {
                 matches!(line.party, Party::Employee(_))
                     && matches!(line.called, Called::No | Called::Unknown)
-                    && self.settings.internal.matches(line.first_exten.as_bytes())
+                    && line.bridge.is_none()
+                    && internal(&line.first_exten)
+                    && internal(&line.last_exten)
             })
         });
         // On the way to an employee who forwards: whoever called him, it is for him. What he himself calls, once he has answered
@@ -69,7 +74,7 @@ impl Tracker {
         };
         let forwarded = lines()
             .any(|line| line.stands_for.is_some() && line.is_called() && line.called != Called::Answered);
-        if has_client || forwarded || began_internally {
+        if has_client || forwarded || calls_a_colleague {
             let ext = lines()
                 .next()
                 .and_then(|line| line.stands_for.clone())

@@ -85,6 +85,8 @@ pub struct Line {
     pub dial_string: Text,
     /// The first number in the dialplan where it was.
     pub first_exten: Text,
+    /// The last one: a subroutine (`s`) belongs to the number from which it was called.
+    pub last_exten: Text,
     /// The employee for whom this outside channel stands: his mobile.
     pub stands_for: Option<Text>,
     /// It has dialled somebody, ever.
@@ -308,6 +310,7 @@ impl World {
             called: Called::No,
             dial_string: Text::default(),
             first_exten: Text::default(),
+            last_exten: Text::default(),
             stands_for: None,
             has_dialed: false,
             was_bridged: false,
@@ -644,8 +647,11 @@ impl Line {
         }
         self.was_up |= told.stage == Stage::Up;
         self.seen = true;
-        if self.first_exten.is_empty() && is_number(&told.exten) {
-            self.first_exten.clone_from(&told.exten);
+        if is_number(&told.exten) {
+            if self.first_exten.is_empty() {
+                self.first_exten.clone_from(&told.exten);
+            }
+            take(&mut self.last_exten, &told.exten);
         }
     }
 }

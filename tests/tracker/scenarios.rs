@@ -1169,6 +1169,53 @@ fn click_to_call_through_a_local_channel() {
 }
 
 #[test]
+fn click_to_call_of_an_employee_who_is_at_his_mobile() {
+    let mut office = Office::new();
+    let [one, two] = office.originates_local("106");
+    office.goes_to(two, "s");
+    let mobile = office.dials_out(two, OTHER, mobile("106"));
+    office.rings(mobile);
+    office.answers(mobile);
+    office.told([]);
+    office.goes_to(one, CLIENT);
+    let client = office.dials_out(one, CLIENT, Owner::Client);
+    office.rings(client);
+    let news = office.news();
+    assert_eq!(news.len(), 1);
+    assert_eq!(
+        (news[0].line(), news[0].field("phone")),
+        ("106 OUTGOING".to_owned(), PHONE)
+    );
+    office.answers(client);
+    office.told(["106 ACCEPTED"]);
+    office.wait(5);
+    office.hangs_up(client);
+    office.told(["106 COMPLETED Success 5"]);
+    office.closes();
+}
+
+#[test]
+fn a_call_from_the_crm_that_begins_with_the_client() {
+    let mut office = Office::new();
+    let [one, two] = office.originates_local(CLIENT);
+    let client = office.dials_out(two, CLIENT, Owner::Client);
+    office.rings(client);
+    office.answers(client);
+    office.goes_to(one, "106");
+    let [phone] = office.dials(one, ["106"]);
+    office.answers(phone);
+    let news = office.news();
+    assert_eq!(
+        (news[0].line(), news[0].field("phone")),
+        ("106 OUTGOING".to_owned(), PHONE)
+    );
+    office.wait(5);
+    office.hangs_up(client);
+    office.told(["106 COMPLETED Success 5"]);
+    office.closes();
+}
+
+#[test]
 fn click_to_call_and_the_employee_does_not_answer() {
     let mut office = Office::new();
     let phone = office.originates("101", CLIENT);

@@ -79,26 +79,41 @@ impl Tracker {
                 .next()
                 .and_then(|line| line.stands_for.clone())
                 .or_else(|| self.forwarder(&origin));
-            if let Some(ext) = &ext {
-                self.tried(peer, ext);
-            }
-            let whom = ext.as_deref().unwrap_or("nobody");
-            let name = self
-                .world
-                .line(peer)
-                .map(|line| line.channel.name.clone())
-                .unwrap_or_default();
-            self.note(peer, format_args!("{name} stands for {whom} in this call"));
-            if let Some(line) = self.world.line_mut(peer) {
-                line.stands_for = ext;
-            }
+            self.stands_for(peer, ext);
             return;
         }
         let root = origin
             .iter()
             .find(|id| self.world.line(id).is_some_and(|line| line.ext().is_some()))
             .cloned();
+        // The dialplan of an originate's Local/EXT calls whoever is to answer at that number, by its second half (main/core_unreal.c): a
+        // mobile is his. The client is called behind that by the first half, or at once by a Local channel of his own number.
+        let second = |line: &&Line| line.party == Party::Local && line.channel.name.ends_with(";2");
+        let called_by = caller.and_then(|caller| self.world.line(caller)).filter(second);
+        let originated = called_by.and_then(|_| {
+            let numbers = lines().filter(second).map(|line| &*line.first_exten);
+            internal(&self.settings.internal, numbers)
+        });
+        if root.is_none() && originated.is_some() {
+            self.stands_for(peer, originated);
+            return;
+        }
         self.begin_out(root, peer);
+    }
+
+    /// It is called for this employee, or for nobody.
+    fn stands_for(&mut self, peer: &Id, ext: Option<Text>) {
+        if let Some(ext) = &ext {
+            self.tried(peer, ext);
+        }
+        let Some(line) = self.world.line_mut(peer) else {
+            return;
+        };
+        let name = line.channel.name.clone();
+        let whom = ext.clone();
+        line.stands_for = ext;
+        let whom = whom.as_deref().unwrap_or("nobody");
+        self.note(peer, format_args!("{name} stands for {whom} in this call"));
     }
 
     pub(super) fn begin_out(&mut self, root: Option<Id>, peer: &Id) -> u64 {

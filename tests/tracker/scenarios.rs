@@ -611,6 +611,31 @@ fn a_transferred_client_comes_back() {
 }
 
 #[test]
+fn a_transferred_client_waits_in_a_queue() {
+    let (mut office, client, phone) = talk();
+    office.transfers(phone, "600");
+    office.told(["101 COMPLETED Success 10"]);
+    for round in 0..3 {
+        let phones = ["102", "103"].map(|ext| office.dials_phone(client, ext));
+        for phone in phones {
+            office.rings(phone);
+        }
+        if round == 0 {
+            office.told(["102 INCOMING", "103 INCOMING"]);
+        }
+        office.wait(15);
+        for phone in phones {
+            office.fails(phone, "NOANSWER", 0);
+        }
+        office.wait(5);
+        office.told([]);
+    }
+    office.hangs_up(client);
+    office.told(["102 COMPLETED Cancelled 0", "103 COMPLETED Cancelled 0"]);
+    office.closes();
+}
+
+#[test]
 fn an_attended_transfer() {
     let (mut office, client, first) = talk();
     office.holds(first);

@@ -122,7 +122,8 @@ impl Tracker {
                     .is_none_or(|card| card.progress == Progress::Closed)
             })
             .collect();
-        let somebody_talks = call.answered;
+        // Now: one who was transferred to a queue waits again, and its rounds are to open nothing anew.
+        let somebody_talks = !present.talking.is_empty() || present.elsewhere;
         if !fresh.is_empty() || somebody_talks {
             let idle: Vec<Text> = call
                 .cards

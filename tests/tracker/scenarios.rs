@@ -237,6 +237,35 @@ fn with_trunks_a_door_phone_is_no_client() {
     office.closes();
 }
 
+#[test]
+fn somebody_whom_the_crm_does_not_know_answers() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    let [phone] = office.dials(client, ["101"]);
+    let reception = office.dials_phone(client, "reception");
+    office.rings(phone);
+    office.told(["101 INCOMING"]);
+    office.answers(reception);
+    office.told(["101 COMPLETED Cancelled 0"]);
+    office.wait(60);
+    office.hangs_up(client);
+    office.told([]);
+    office.closes();
+}
+
+#[test]
+fn somebody_whom_the_crm_does_not_know_picks_the_call_up() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    let [phone] = office.dials(client, ["101"]);
+    office.rings(phone);
+    office.picks_up("reception", phone);
+    office.wait(60);
+    office.hangs_up(client);
+    office.told(["101 INCOMING", "101 COMPLETED Cancelled 0"]);
+    office.closes();
+}
+
 // ---- several phones ---------------------------------------------------------------------------------------------------
 
 #[test]

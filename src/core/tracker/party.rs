@@ -16,8 +16,10 @@ pub enum Party {
     Outside,
     /// One half of a Local channel: two ends of a wire inside Asterisk.
     Local,
-    /// A device that is neither internal nor a trunk, or a channel of Asterisk's own.
-    Other,
+    /// A device that is neither internal nor a trunk, where trunks are named: a reception without a number, a door phone.
+    Device,
+    /// A channel of Asterisk's own.
+    Own,
 }
 
 /// Channels that Asterisk makes for itself and that stand for nobody (`ast_channel_alloc` in main/ and apps/): they play,
@@ -50,7 +52,7 @@ impl Party {
             return Self::Local;
         }
         if technology.is_empty() || OWN.contains(&technology) {
-            return Self::Other;
+            return Self::Own;
         }
         if calls.trunks.matches(technology, endpoint) {
             return Self::Outside;
@@ -61,7 +63,7 @@ impl Party {
         if calls.trunks.is_empty() {
             Self::Outside
         } else {
-            Self::Other
+            Self::Device
         }
     }
 }
@@ -137,10 +139,10 @@ mod tests {
             Party::Outside,
             "a provider that shows a caller's number like an employee's is still outside"
         );
-        assert_eq!(party("PJSIP/door-00000001", "", "PJSIP/provider"), Party::Other);
+        assert_eq!(party("PJSIP/door-00000001", "", "PJSIP/provider"), Party::Device);
         assert_eq!(party("Local/101@x-00000001;1", "101", ""), Party::Local);
-        assert_eq!(party("CBAnn/conf-00000001", "", ""), Party::Other);
-        assert_eq!(party("nothing", "", ""), Party::Other);
+        assert_eq!(party("CBAnn/conf-00000001", "", ""), Party::Own);
+        assert_eq!(party("nothing", "", ""), Party::Own);
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Tracker {
             }
         }
         if present.elsewhere && !call.answered {
-            self.tell(call, None, "the client talks with somebody outside");
+            self.tell(call, None, "the client talks with somebody who is no employee");
             call.answered = true;
         }
         let over = call.is_over();
@@ -247,7 +247,7 @@ impl Tracker {
                     Some((_, lines)) => lines.push(id),
                     None => present.talking.push((ext.clone(), vec![id])),
                 },
-                None => present.elsewhere |= line.is_outside(),
+                None => present.elsewhere |= line.is_somebody_else(),
             }
         }
         for id in self.world.joined(&call.clients, Reach::Ring) {
@@ -324,7 +324,7 @@ impl Tracker {
 struct Present {
     /// Employees who are joined with the client, and their channels.
     talking: Vec<(Text, Vec<Id>)>,
-    /// Somebody outside who stands for no employee is joined with the client.
+    /// Somebody who is no employee, and no other client, is joined with the client.
     elsewhere: bool,
     /// Employees who are called, whether their phones ring already or not.
     called: Vec<Text>,

@@ -137,8 +137,14 @@ impl Line {
         match &self.party {
             Party::Employee(ext) => Some(ext),
             Party::Outside => self.stands_for.as_ref(),
-            Party::Local | Party::Other => None,
+            Party::Local | Party::Device | Party::Own => None,
         }
+    }
+
+    /// Whether somebody is at it who is no employee: he is outside, or at a device without an employee's number.
+    #[must_use]
+    pub fn is_somebody_else(&self) -> bool {
+        matches!(self.party, Party::Outside | Party::Device) && self.ext().is_none()
     }
 
     /// Whether it is an outside channel.

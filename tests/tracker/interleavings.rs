@@ -495,6 +495,8 @@ impl Day {
             }
             5 => {
                 let (ext, number) = (self.ext(), self.number());
+                // By a menu: where a group was called at this number before, it would be the group's.
+                self.office.goes_to(chan, "1");
                 self.office.goes_to(chan, ext);
                 self.office
                     .dials_out(chan, &number, Owner::Mobile(ext.to_owned()));

@@ -319,6 +319,14 @@ impl Pbx {
         peer
     }
 
+    /// The same, where the channel's number is the dialplan's place because Dial() knows no other one.
+    pub(crate) fn dials_out_at(&mut self, exten: &str, caller: Chan, number: &str, owner: Owner) -> Chan {
+        self.runs(caller, "Dial", &format!("PJSIP/{number}@trunk,60"));
+        let peer = self.make("PJSIP/trunk", owner, Some(caller), |_| {});
+        self.dials_channel(caller, peer, exten, &format!("{number}@trunk"));
+        peer
+    }
+
     /// A Local channel is called, and its other half runs the dialplan.
     pub(crate) fn dials_local(&mut self, caller: Chan, exten: &str) -> [Chan; 2] {
         let [one, two] = self.local(Some(caller), exten);

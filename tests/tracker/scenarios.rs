@@ -1041,6 +1041,93 @@ fn a_mobile_that_is_nobodys() {
     office.closes();
 }
 
+#[test]
+fn a_group_that_ends_at_a_mobile_is_no_employee() {
+    for trunks in ["PJSIP/trunk*", ""] {
+        let mut office = Office::with(Calls {
+            trunks: Trunks::parse(trunks).unwrap(),
+            ..calls()
+        });
+        let client = office.client_calls(CLIENT, DID);
+        office.goes_to(client, "201");
+        let [first] = office.dials(client, ["101"]);
+        office.rings(first);
+        office.fails(first, "NOANSWER", 0);
+        let mobile = office.dials_out_at("201", client, OTHER, mobile(""));
+        office.progresses(mobile);
+        office.hangs_up(client);
+        office.told(["101 INCOMING", "101 COMPLETED Missed 0"]);
+        office.closes();
+    }
+}
+
+#[test]
+fn a_group_of_phones_and_a_mobile_is_no_employee() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    office.goes_to(client, "201");
+    office.runs(client, "Dial", "PJSIP/89165550000@trunk&PJSIP/101,20");
+    let mobile = office.dials_out(client, OTHER, mobile(""));
+    let phone = office.dials_phone(client, "101");
+    office.progresses(mobile);
+    office.told([]);
+    office.rings(phone);
+    office.hangs_up(client);
+    office.told(["101 INCOMING", "101 COMPLETED Missed 0"]);
+    office.closes();
+}
+
+#[test]
+fn a_client_is_transferred_to_one_who_is_at_his_mobile() {
+    let (mut office, client, phone) = talk();
+    office.transfers(phone, "103");
+    let mobile = office.dials_out(client, OTHER, mobile("103"));
+    office.rings(mobile);
+    office.answers(mobile);
+    office.wait(5);
+    office.hangs_up(client);
+    office.told([
+        "101 COMPLETED Success 10",
+        "103 INCOMING",
+        "103 ACCEPTED",
+        "103 COMPLETED Success 5",
+    ]);
+    office.closes();
+}
+
+#[test]
+fn a_queue_that_calls_a_mobile_is_no_employee() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    office.goes_to(client, "600");
+    office.runs(client, "Queue", "sales");
+    let [_, two] = office.dials_local(client, OTHER);
+    let mobile = office.dials_out(two, OTHER, mobile(""));
+    office.progresses(mobile);
+    office.told([]);
+    office.hangs_up(client);
+    office.told([]);
+    office.closes();
+}
+
+#[test]
+fn the_phone_and_the_mobile_of_one_employee_ring_together() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    office.goes_to(client, "101");
+    office.runs(client, "Dial", "PJSIP/101&PJSIP/89165550000@trunk,20");
+    let phone = office.dials_phone(client, "101");
+    let mobile = office.dials_out(client, OTHER, mobile("101"));
+    office.rings(phone);
+    office.progresses(mobile);
+    office.told(["101 INCOMING"]);
+    office.answers(mobile);
+    office.told(["101 ACCEPTED"]);
+    office.hangs_up(client);
+    office.told(["101 COMPLETED Success 0"]);
+    office.closes();
+}
+
 // ---- outbound ---------------------------------------------------------------------------------------------------------
 
 #[test]

@@ -11,20 +11,32 @@ use super::party::{Party, dialed_number, internal};
 use super::world::{Called, Id, Line, Reach, is_number, push};
 use crate::core::direction::Direction;
 use crate::core::phone::ANONYMOUS;
-use crate::core::record::Text;
+use crate::core::record::{Text, endpoint};
 
 impl Tracker {
     pub(super) fn dial_begins(&mut self, caller: Option<&Id>, peer: &Id, dial_string: &str) {
         self.world.dial(caller, peer);
         let settings = Arc::clone(&self.settings);
+        let is_groups = |number: &str| {
+            let caller = caller.and_then(|caller| self.world.line(caller));
+            caller.is_some_and(|line| line.is_in_group(number))
+        };
+        let number = self.world.line(peer).map(|line| line.channel.caller.clone());
+        // Only now does a called channel have its number: app_dial sets it between making the channel and calling it. Where the
+        // channel has none of its own that is the dialplan's place (apps/app_dial.c, `stored_clid`), and may be a group's.
+        let number = number.filter(|number| !is_groups(number)).unwrap_or_default();
         let Some(line) = self.world.line_mut(peer) else {
             return;
         };
         line.dial_string = dial_string.into();
-        // Only now does a called channel have its number: app_dial sets it between making the channel and calling it.
-        line.party = Party::of(&line.channel.name, &line.channel.caller, &settings);
+        line.party = Party::of(&line.channel.name, &number, &settings);
+        let phone = internal(&settings.internal, [endpoint(&line.channel.name)]);
+        let phone = phone.filter(|phone| line.party == Party::Employee(phone.clone()));
         let name = line.channel.name.clone();
         self.note(peer, format_args!("{name} is called by '{dial_string}'"));
+        if let (Some(ext), Some(caller)) = (phone, caller.and_then(|caller| self.world.line_mut(caller))) {
+            caller.calls_for(&ext);
+        }
         if self
             .world
             .line(peer)
@@ -237,14 +249,18 @@ impl Tracker {
         }
     }
 
-    /// The employee from whom a call was forwarded: the channel that says so, else the dialplan's place.
+    /// The employee from whom a call was forwarded: the channel that says so, else the dialplan's place unless it is a group's.
     fn forwarder(&self, origin: &[Id]) -> Option<Text> {
         let lines = || origin.iter().filter_map(|id| self.world.line(id));
         let internal = |number: &str| internal(&self.settings.internal, [number]);
         lines()
             .find_map(|line| line.stands_for.clone())
             .or_else(|| lines().find_map(|line| internal(&line.channel.rdnis)))
-            .or_else(|| lines().find_map(|line| internal(&line.channel.exten)))
+            .or_else(|| {
+                let places = lines().map(|line| &*line.channel.exten);
+                let mut employees = places.filter(|exten| !lines().any(|line| line.is_in_group(exten)));
+                employees.find_map(internal)
+            })
     }
 }
 

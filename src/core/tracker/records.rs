@@ -244,12 +244,15 @@ impl Tracker {
                 line.channel.stage,
                 Arc::clone(&line.group),
                 line.channel.exten.clone(),
+                line.channel.data.clone(),
             )
         });
+        // A transfer moves a channel to another number while the application of the last one runs (main/pbx.c, `ast_explicit_goto`).
+        let begins = before.as_ref().is_none_or(|(.., data)| *data != channel.data);
         let Some(id) = self.known(channel) else {
             return Vec::new();
         };
-        if let Some((stage, linkedid, exten)) = before {
+        if let Some((stage, linkedid, exten, _)) = before {
             if stage != channel.stage {
                 let now = match channel.stage {
                     Stage::Ring => "calls",
@@ -276,7 +279,7 @@ impl Tracker {
             }
         }
         self.begins(&id, channel.stage == Stage::Ring);
-        self.tries(&id, channel);
+        self.tries(&id, channel, begins);
         if VOICEMAIL.contains(&&*channel.application)
             && let Some(key) = self.world.line(&id).and_then(|line| line.client_of)
         {
@@ -314,13 +317,21 @@ impl Tracker {
 
     /// What the dialplan tries, for a call that reaches nobody's phone: it would be told nowhere. The dialplan's place does not
     /// serve otherwise than in FreePBX's contexts for extensions: groups and menus have numbers like employees'.
-    fn tries(&mut self, id: &Id, channel: &Channel) {
+    fn tries(&mut self, id: &Id, channel: &Channel, begins: bool) {
         let tried = if &*channel.application == "Dial" {
             let Some(line) = self.world.line_mut(id) else {
                 return;
             };
             line.ran_dial = true;
+            for ext in targets(&channel.data, &self.settings).filter(|_| begins) {
+                line.calls_for(&ext);
+            }
             targets(&channel.data, &self.settings).next()
+        } else if &*channel.application == "Queue" {
+            if let Some(line) = self.world.line_mut(id).filter(|_| begins) {
+                line.calls_a_group();
+            }
+            None
         } else if FREEPBX.contains(&&*channel.context) {
             internal(&self.settings.internal, [&*channel.exten])
         } else {

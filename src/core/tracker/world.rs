@@ -35,6 +35,17 @@ pub enum Called {
     Over,
 }
 
+/// Whose a number in the dialplan is, as far as what is called at it tells: groups and queues have numbers like employees'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nothing tells.
+    Unknown,
+    /// The employee's of this number: his own phone is called there.
+    Employee,
+    /// Other employees are called there, or a queue.
+    Group,
+}
+
 /// What is kept of a channel's snapshots: there are many channels.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -54,6 +65,8 @@ pub struct Known {
     pub restricted: bool,
     /// Where it is in the dialplan.
     pub exten: Text,
+    /// The arguments of the application that runs.
+    pub data: Text,
     /// The hangup's cause by Q.850, 0 while there is none.
     pub cause: i32,
     /// When it was made.
@@ -87,6 +100,8 @@ pub struct Line {
     pub first_exten: Text,
     /// The last one: a subroutine (`s`) belongs to the number from which it was called.
     pub last_exten: Text,
+    /// Whose `last_exten` is.
+    pub holder: Holder,
     /// The employee for whom this outside channel stands: his mobile.
     pub stands_for: Option<Text>,
     /// It has dialled somebody, ever.
@@ -139,6 +154,29 @@ impl Line {
             Party::Outside => self.stands_for.as_ref(),
             Party::Local | Party::Device | Party::Own => None,
         }
+    }
+
+    /// This employee is called where it is.
+    pub fn calls_for(&mut self, ext: &Text) {
+        if *ext == self.last_exten {
+            self.holder = Holder::Employee;
+        } else {
+            self.calls_a_group();
+        }
+    }
+
+    /// Not only the employee of its number is called where it is. What his own phone is called at stays his: a secretary may be
+    /// called first.
+    pub fn calls_a_group(&mut self) {
+        if self.holder == Holder::Unknown {
+            self.holder = Holder::Group;
+        }
+    }
+
+    /// Whether it is where this is a group's number.
+    #[must_use]
+    pub fn is_in_group(&self, number: &str) -> bool {
+        self.holder == Holder::Group && *self.last_exten == *number
     }
 
     /// Whether somebody is at it who is no employee: he is outside, or at a device without an employee's number.
@@ -317,6 +355,7 @@ impl World {
             dial_string: Text::default(),
             first_exten: Text::default(),
             last_exten: Text::default(),
+            holder: Holder::Unknown,
             stands_for: None,
             has_dialed: false,
             was_bridged: false,
@@ -642,6 +681,7 @@ impl Line {
         take(&mut known.dialed, &told.dialed);
         take(&mut known.rdnis, &told.rdnis);
         take(&mut known.exten, &told.exten);
+        take(&mut known.data, &told.data);
         known.restricted = told.restricted;
         known.created = told.created;
         if told.cause != 0 {
@@ -657,7 +697,10 @@ impl Line {
             if self.first_exten.is_empty() {
                 self.first_exten.clone_from(&told.exten);
             }
-            take(&mut self.last_exten, &told.exten);
+            if self.last_exten != told.exten {
+                self.last_exten.clone_from(&told.exten);
+                self.holder = Holder::Unknown;
+            }
         }
     }
 }

@@ -1029,6 +1029,75 @@ fn the_dialplan_calls_the_employees_mobile() {
 }
 
 #[test]
+fn freepbx_calls_the_employees_mobile_from_a_subroutine() {
+    for (context, tells) in [
+        ("from-did-direct", true),
+        ("followme-check", true),
+        ("office", false),
+    ] {
+        let mut office = Office::new();
+        let client = office.client_calls(CLIENT, DID);
+        office.is_at(client, context, "101");
+        office.is_at(client, "macro-dial-one", "s");
+        let [_, two] = office.dials_local(client, OTHER);
+        office.is_at(two, "macro-dialout-trunk", "s");
+        let mobile = office.dials_out(two, OTHER, mobile("101"));
+        office.progresses(mobile);
+        office.answers(mobile);
+        office.wait(5);
+        office.hangs_up(client);
+        if tells {
+            office.told(["101 INCOMING", "101 ACCEPTED", "101 COMPLETED Success 5"]);
+        } else {
+            // Elsewhere it can be a group's number.
+            office.told([]);
+        }
+        office.closes();
+    }
+}
+
+#[test]
+fn freepbx_rings_the_desk_and_the_mobile_of_one_employee() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    office.is_at(client, "followme-check", "101");
+    office.is_at(client, "macro-dial", "s");
+    let [_, desk] = office.dials_local(client, "101");
+    let [_, out] = office.dials_local(client, OTHER);
+    let phone = office.dials_phone(desk, "101");
+    office.is_at(out, "macro-dialout-trunk", "s");
+    let mobile = office.dials_out(out, OTHER, mobile("101"));
+    office.rings(phone);
+    office.progresses(mobile);
+    office.told(["101 INCOMING"]);
+    office.answers(mobile);
+    office.told(["101 ACCEPTED"]);
+    office.wait(5);
+    office.hangs_up(client);
+    office.told(["101 COMPLETED Success 5"]);
+    office.closes();
+}
+
+#[test]
+fn freepbx_goes_on_from_an_employee_to_a_group() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    office.is_at(client, "from-did-direct", "101");
+    let [phone] = office.dials(client, ["101"]);
+    office.rings(phone);
+    office.fails(phone, "NOANSWER", 0);
+    office.is_at(client, "ext-group", "600");
+    office.is_at(client, "macro-dial", "s");
+    let [_, two] = office.dials_local(client, OTHER);
+    office.is_at(two, "macro-dialout-trunk", "s");
+    let mobile = office.dials_out(two, OTHER, mobile(""));
+    office.progresses(mobile);
+    office.hangs_up(client);
+    office.told(["101 INCOMING", "101 COMPLETED Missed 0"]);
+    office.closes();
+}
+
+#[test]
 fn a_mobile_that_is_nobodys() {
     let mut office = Office::new();
     let client = office.client_calls(CLIENT, DID);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Tracker;
 use super::party::{Party, dialed_number, internal};
-use super::world::{Called, Id, Line, Reach, is_number, push};
+use super::world::{Called, Holder, Id, Line, Reach, is_number, push};
 use crate::core::direction::Direction;
 use crate::core::phone::ANONYMOUS;
 use crate::core::record::{Text, endpoint};
@@ -260,6 +260,12 @@ impl Tracker {
                 let places = lines().map(|line| &*line.channel.exten);
                 let mut employees = places.filter(|exten| !lines().any(|line| line.is_in_group(exten)));
                 employees.find_map(internal)
+            })
+            // FreePBX dials from a subroutine, of whose number (`s`) Dial() tells the new channel (apps/app_dial.c,
+            // `ast_channel_exten_set`).
+            .or_else(|| {
+                let mut places = lines().filter(|line| line.holder == Holder::Employee);
+                places.find_map(|line| internal(&line.last_exten))
             })
     }
 }

@@ -15,8 +15,9 @@ use crate::core::record::{Channel, Phase, RECORDING, Stage, Text, What};
 
 /// Where a client leaves a message: nobody will take the call any more.
 const VOICEMAIL: [&str; 2] = ["VoiceMail", "MinivmRecord"];
-/// Where FreePBX goes to ring an extension, also when it then finds that it need not try (`ext-local` in its core module).
-const FREEPBX: [&str; 2] = ["ext-local", "from-did-direct"];
+/// Where FreePBX goes to ring an extension, also when it then finds that it need not try (`ext-local` in its core module, the others in
+/// its module findmefollow).
+const FREEPBX: [&str; 4] = ["ext-local", "from-did-direct", "followme-check", "followme-sub"];
 
 impl Tracker {
     /// Changes the world, and gives the channels that the record is about.
@@ -333,7 +334,11 @@ impl Tracker {
             }
             None
         } else if FREEPBX.contains(&&*channel.context) {
-            internal(&self.settings.internal, [&*channel.exten])
+            let ext = internal(&self.settings.internal, [&*channel.exten]);
+            if let (Some(ext), Some(line)) = (&ext, self.world.line_mut(id)) {
+                line.calls_for(ext);
+            }
+            ext
         } else {
             None
         };

@@ -40,7 +40,7 @@ pub enum Called {
 pub enum Holder {
     /// Nothing tells.
     Unknown,
-    /// The employee's of this number: his own phone is called there.
+    /// The employee's of this number: his own phone is called there, or FreePBX says so.
     Employee,
     /// Other employees are called there, or a queue.
     Group,

@@ -260,6 +260,14 @@ pub struct Channel {
     pub created: Micros,
 }
 
+/// The variable that is meant by this name. `Set(__UTM_SOURCE=…)` makes `UTM_SOURCE` for this channel and those that it makes, and is
+/// published with the underscores (main/pbx_variables.c, `pbx_builtin_setvar_helper`; main/channel.c, `ast_channel_inherit_variables`).
+#[must_use]
+pub fn bare(name: &str) -> &str {
+    let name = name.strip_prefix('_').unwrap_or(name);
+    name.strip_prefix('_').unwrap_or(name)
+}
+
 /// Such as `PJSIP`, of a channel's name.
 #[must_use]
 pub fn technology(name: &str) -> &str {
@@ -363,6 +371,20 @@ mod tests {
             serde_json::from_str::<Record>("{\"t\":1,\"event\":\"flying\"}").is_err(),
             "an unknown event is no record"
         );
+    }
+
+    #[test]
+    fn a_variable_is_inherited_by_two_underscores_at_most() {
+        for (name, variable) in [
+            ("UTM_SOURCE", "UTM_SOURCE"),
+            ("_UTM_SOURCE", "UTM_SOURCE"),
+            ("__FROM_DID", "FROM_DID"),
+            ("___ODD", "_ODD"),
+            ("_", ""),
+            ("", ""),
+        ] {
+            assert_eq!(super::bare(name), variable);
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::core::contact::Contact;
 use crate::core::draft::Draft;
 use crate::core::durations::Micros;
 use crate::core::open_card::OpenCard;
-use crate::core::record::{Record, What};
+use crate::core::record::{Record, What, bare};
 use crate::core::recording::News;
 use crate::core::settings::{self, Missed};
 use crate::core::tracker::{Output, Tracker};
@@ -178,6 +178,7 @@ impl Calls {
             .variables
             .read()
             .unwrap_or_else(PoisonError::into_inner);
+        let variable = bare_bytes(variable);
         variables.iter().any(|wanted| **wanted == *variable)
     }
 
@@ -188,7 +189,7 @@ impl Calls {
                 .shared
                 .recorded()
                 .as_ref()
-                .is_some_and(|name| name.to_bytes() == variable)
+                .is_some_and(|name| bare_bytes(name.to_bytes()) == bare_bytes(variable))
     }
 
     /// The channel variable that names recordings from now on; `None`: recordings are left alone.
@@ -319,6 +320,11 @@ impl Shared {
     fn tracker(&self) -> MutexGuard<'_, Tracker> {
         self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The name of a variable that is set, as [`bare`] has it.
+fn bare_bytes(variable: &[u8]) -> &[u8] {
+    str::from_utf8(variable).map_or(variable, |name| bare(name).as_bytes())
 }
 
 fn variables(settings: &settings::Calls) -> Vec<Box<[u8]>> {

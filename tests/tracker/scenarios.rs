@@ -211,6 +211,17 @@ fn variables_become_analytics_fields() {
 }
 
 #[test]
+fn inherited_variables_become_analytics_fields() {
+    for name in ["_UTM_SOURCE", "__UTM_SOURCE"] {
+        let (mut office, client, _) = talk();
+        office.sets(client, name, "яндекс");
+        office.hangs_up(client);
+        assert_eq!(office.news()[0].field("data_source"), "яндекс");
+        office.closes();
+    }
+}
+
+#[test]
 fn without_trunks_whatever_is_not_internal_is_outside() {
     let mut office = Office::with(Calls {
         trunks: Trunks::default(),

@@ -28,7 +28,7 @@ use super::direction::Direction;
 use super::draft::{Draft, Kind};
 use super::durations::Micros;
 use super::open_card::OpenCard;
-use super::record::{Record, Text};
+use super::record::{Record, Text, bare};
 use super::recording::{News, promises};
 use super::settings::Calls;
 
@@ -104,7 +104,7 @@ impl Tracker {
 
     /// The channel variables whose [`Variable`](super::record::What::Variable) it wants.
     pub fn variables(settings: &Calls) -> impl Iterator<Item = &str> {
-        settings.data.iter().map(|(_, variable)| variable.as_str())
+        settings.data.iter().map(|(_, variable)| bare(variable))
     }
 
     /// What came out since the last time.

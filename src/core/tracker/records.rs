@@ -11,7 +11,7 @@ use super::world::{Id, Reach, is_number};
 use super::{Output, Tracker, line_group};
 use crate::core::direction::Direction;
 use crate::core::draft::Draft;
-use crate::core::record::{Channel, Phase, RECORDING, Stage, Text, What};
+use crate::core::record::{Channel, Phase, RECORDING, Stage, Text, What, bare};
 
 /// Where a client leaves a message: nobody will take the call any more.
 const VOICEMAIL: [&str; 2] = ["VoiceMail", "MinivmRecord"];
@@ -217,10 +217,11 @@ impl Tracker {
                 ..
             } => {
                 if let Some(group) = self.world.line(uniqueid).map(|line| Arc::clone(&line.group)) {
+                    let name = bare(name);
                     let variables = &mut self.world.group_mut(&group).variables;
-                    match variables.iter_mut().find(|(known, _)| known == name) {
+                    match variables.iter_mut().find(|(known, _)| *known == name) {
                         Some((_, known)) => known.clone_from(value),
-                        None => variables.push((name.clone(), value.clone())),
+                        None => variables.push((name.into(), value.clone())),
                     }
                 }
                 Vec::new()

@@ -11,7 +11,7 @@ use super::call::{Call, Progress};
 use super::world::{Called, Id, Reach, push};
 use crate::core::direction::Direction;
 use crate::core::draft::Draft;
-use crate::core::record::Text;
+use crate::core::record::{Text, bare};
 use crate::core::settings::Missed;
 
 impl Tracker {
@@ -309,7 +309,7 @@ impl Tracker {
             return Vec::new();
         };
         let value = |variable: &str| {
-            let found = group.variables.iter().find(|(name, _)| **name == *variable);
+            let found = group.variables.iter().find(|(name, _)| **name == *bare(variable));
             found.map(|(_, value)| value.clone())
         };
         let fields = self.settings.data.iter();

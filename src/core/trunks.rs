@@ -22,6 +22,17 @@ impl Trunk {
         let (endpoint, open) = name
             .strip_suffix('*')
             .map_or((name, false), |beginning| (beginning, true));
+        // Dial() takes a free channel of the group, and that has a name of its own (channels/chan_dahdi.c, `determine_starting_point`,
+        // `create_channel_name`).
+        let mut beginning = endpoint.chars();
+        if technology.eq_ignore_ascii_case("DAHDI")
+            && beginning.next().is_some_and(|first| "gGrR".contains(first))
+            && beginning.next().is_some_and(|second| second.is_ascii_digit())
+        {
+            return Err(format!(
+                "'{text}' is a group of channels, and no channel has its name: write the span, such as DAHDI/i1, or DAHDI/*"
+            ));
+        }
         let strange = |c: char| c.is_whitespace() || c == '*' || c == '/';
         // A bare star would make trunks of the employees' phones.
         if name.is_empty()
@@ -45,7 +56,9 @@ impl Trunk {
             && if self.open {
                 endpoint.starts_with(&self.endpoint)
             } else {
-                endpoint == self.endpoint
+                // An ISDN channel has the number behind its span: `DAHDI/i1/89161234567-1` (channels/chan_dahdi.c, `create_channel_name`).
+                let rest = endpoint.strip_prefix(self.endpoint.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
     }
 }
@@ -127,6 +140,42 @@ mod tests {
                 "{technology}/{endpoint}"
             );
         }
+    }
+
+    #[test]
+    fn a_span_is_found_whatever_number_is_called() {
+        let trunks = Trunks::parse("DAHDI/i1,PJSIP/provider").unwrap();
+        for (technology, endpoint, expected) in [
+            ("DAHDI", "i1/89161234567", true),
+            ("DAHDI", "i1/", true),
+            ("DAHDI", "i11/89161234567", false),
+            ("DAHDI", "1", false),
+            ("PJSIP", "provider2", false),
+        ] {
+            assert_eq!(
+                trunks.matches(technology, endpoint),
+                expected,
+                "{technology}/{endpoint}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_group_of_dahdi_channels_has_no_channel_of_its_name() {
+        for wrong in [
+            "DAHDI/g0",
+            "dahdi/G1",
+            "DAHDI/r12",
+            "DAHDI/R0",
+            "DAHDI/g0/89161234567",
+        ] {
+            let fault = Trunks::parse(wrong).unwrap_err();
+            assert!(
+                fault.starts_with(&format!("'{wrong}' is a group")) && fault.contains("DAHDI/i1"),
+                "{fault}"
+            );
+        }
+        assert!(Trunks::parse("DAHDI/gate,g0,PJSIP/g0").is_ok());
     }
 
     #[test]

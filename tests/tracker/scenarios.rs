@@ -1238,6 +1238,22 @@ fn outbound_phone_and_callid() {
 }
 
 #[test]
+fn a_prefix_for_the_trunk_is_not_the_clients() {
+    for (dialed, sent) in [
+        (CLIENT, "99989101234567"),
+        (CLIENT, "99979101234567"),
+        (CLIENT, "1234#89101234567"),
+        ("+79101234567", "99989101234567"),
+        ("9101234567", "99989101234567"),
+    ] {
+        let mut office = Office::new();
+        let phone = office.phone_calls("101", dialed);
+        office.dials_out(phone, sent, Owner::Client);
+        assert_eq!(office.news()[0].field("phone"), PHONE, "{dialed} as {sent}");
+    }
+}
+
+#[test]
 fn outbound_and_how_it_failed() {
     for (status, cause, told) in [
         ("BUSY", 17, "101 COMPLETED Busy 0"),

@@ -198,9 +198,13 @@ impl Tracker {
             .chain(peer.map(|line| &*line.channel.caller))
             .find(|number| numbering.is_outside(number, &self.settings.internal))
             .map(|number| numbering.crm_form(number));
-        let long = |number: &str| number.len() >= 7;
+        // Behind the prefix it may be written with 8: only 7 and ten digits are a number of Russia and Kazakhstan for sure.
+        let is_sent = |sent: &str, dialed: &str| {
+            let national = dialed.strip_prefix('7').filter(|national| national.len() == 10);
+            dialed.len() >= 7 && sent.ends_with(national.unwrap_or(dialed))
+        };
         match (sent, dialed) {
-            (Some(sent), Some(dialed)) if sent.ends_with(&*dialed) && long(&dialed) => dialed.into(),
+            (Some(sent), Some(dialed)) if is_sent(&sent, &dialed) => dialed.into(),
             (Some(sent), _) => sent.into(),
             (None, Some(dialed)) => dialed.into(),
             (None, None) => ANONYMOUS.into(),

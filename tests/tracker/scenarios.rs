@@ -156,6 +156,46 @@ fn a_number_that_is_withheld() {
 }
 
 #[test]
+fn the_dialplan_does_not_uncover_a_number_that_is_withheld() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    for mut record in office.pbx.records() {
+        if let What::Created { channel } = &mut record.what {
+            channel.restricted = true;
+        }
+        office.follows(&record);
+    }
+    // Its next snapshots say that the number may be shown.
+    office.goes_to(client, "s");
+    let [phone] = office.dials(client, ["101"]);
+    office.rings(phone);
+    assert_eq!(office.news()[0].field("phone"), "anonymous");
+    office.hangs_up(client);
+    office.told(["101 COMPLETED Missed 0"]);
+    office.closes();
+}
+
+#[test]
+fn a_number_that_comes_later_than_its_channel() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    for mut record in office.pbx.records() {
+        if let What::Created { channel } = &mut record.what {
+            channel.restricted = true;
+            channel.caller = "".into();
+        }
+        office.follows(&record);
+    }
+    office.goes_to(client, "s");
+    let [phone] = office.dials(client, ["101"]);
+    office.rings(phone);
+    assert_eq!(office.news()[0].field("phone"), PHONE);
+    office.hangs_up(client);
+    office.told(["101 COMPLETED Missed 0"]);
+    office.closes();
+}
+
+#[test]
 fn phone_diversion_and_callid() {
     let mut office = Office::new();
     let client = office.client_calls(CLIENT, DID);

@@ -66,9 +66,11 @@ impl Tracker {
         self.company_number(&line.first_exten)
     }
 
+    /// A number that came with the call as withheld stays so, whatever the dialplan says of it later: FreePBX's inbound routes allow
+    /// every number to be shown (`CALLERID(num-pres)` in its core module).
     fn client_phone(&self, id: &Id) -> Text {
         match self.world.line(id) {
-            Some(line) if !line.channel.restricted => {
+            Some(line) if !line.channel.restricted && !line.withheld => {
                 self.settings.numbering.crm_form(&line.channel.caller).into()
             }
             _ => ANONYMOUS.into(),

@@ -104,6 +104,8 @@ pub struct Line {
     pub holder: Holder,
     /// The employee for whom this outside channel stands: his mobile.
     pub stands_for: Option<Text>,
+    /// Its number was there and was not to be shown, ever.
+    pub withheld: bool,
     /// It has dialled somebody, ever.
     pub has_dialed: bool,
     /// It was in a bridge, ever.
@@ -357,6 +359,7 @@ impl World {
             last_exten: Text::default(),
             holder: Holder::Unknown,
             stands_for: None,
+            withheld: false,
             has_dialed: false,
             was_bridged: false,
             was_up: false,
@@ -691,6 +694,7 @@ impl Line {
         if known.stage != Stage::Up {
             known.stage = told.stage;
         }
+        self.withheld |= told.restricted && !told.caller.is_empty();
         self.was_up |= told.stage == Stage::Up;
         self.seen = true;
         if is_number(&told.exten) {

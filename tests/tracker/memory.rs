@@ -1,4 +1,4 @@
-//! How much a live call costs.
+//! How much a live call costs, and a look at it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -10,6 +10,8 @@ struct Counting;
 
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
+    /// All that it ever asked for.
+    static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
 fn count(bytes: usize, sign: isize) {
@@ -22,6 +24,7 @@ fn count(bytes: usize, sign: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 1);
+        let _ = ASKED.try_with(|asked| asked.set(asked.get() + layout.size()));
         // SAFETY: the caller's guarantee.
         unsafe { System.alloc(layout) }
     }
@@ -82,4 +85,35 @@ fn nothing_is_held_when_the_calls_are_over() {
     }
     assert!(office.tracker.is_empty());
     assert!(held[49] - held[1] < 1_024, "it grows: {held:?}");
+}
+
+#[test]
+fn a_conference_costs_what_its_members_do() {
+    // The memory that is asked for grows as what is looked at does, and is the same on every machine.
+    let asked_by = |members: usize| {
+        let mut office = Office::new();
+        let room = office.room("softmix");
+        let client = office.client_calls("89161234567", DID);
+        office.is_answered(client);
+        office.enters(client, room);
+        let mut last = client;
+        for member in 0..members {
+            last = office.phone_calls(&format!("{}", 101 + member), "600");
+            office.is_answered(last);
+            office.enters(last, room);
+        }
+        for record in &office.records() {
+            office.tracker.record(record);
+        }
+        drop(office.tracker.take());
+        office.leaves(last);
+        let before = ASKED.get();
+        for record in &office.records() {
+            office.tracker.record(record);
+        }
+        ASKED.get() - before
+    };
+    let (few, many) = (asked_by(100), asked_by(200));
+    println!("{few} bytes for 100, {many} for 200");
+    assert!(many < 3 * few, "{few} bytes for 100, {many} for 200");
 }

@@ -362,7 +362,7 @@ impl Tracker {
     }
 
     pub(super) fn gone(&mut self, id: &Id) {
-        let touched = self.around(id);
+        let touched = self.around(std::slice::from_ref(id));
         self.world.leave(id);
         self.world.unlink(id);
         let Some(line) = self.world.line(id) else { return };

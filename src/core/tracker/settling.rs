@@ -15,11 +15,13 @@ use crate::core::record::{Text, bare};
 use crate::core::settings::Missed;
 
 impl Tracker {
-    pub(super) fn around(&self, id: &Id) -> BTreeSet<u64> {
-        let mut lines = self.world.joined(std::slice::from_ref(id), Reach::Origin);
-        if let Some(group) = self.world.line(id).and_then(|line| self.world.group(&line.group)) {
-            lines.extend(group.lines.iter().cloned());
-        }
+    /// The calls that these channels have to do with: those of whom they are joined with or dialled by, and of their linkedids.
+    pub(super) fn around(&self, ids: &[Id]) -> BTreeSet<u64> {
+        let groups = ids.iter().filter_map(|id| Some(&self.world.line(id)?.group));
+        let groups: BTreeSet<&Id> = groups.collect();
+        let groups = groups.into_iter().filter_map(|group| self.world.group(group));
+        let mut lines = self.world.joined(ids, Reach::Origin);
+        lines.extend(groups.flat_map(|group| group.lines.iter().cloned()));
         self.calls_of(&lines)
     }
 
@@ -40,8 +42,7 @@ impl Tracker {
         if !self.following || touched.is_empty() {
             return;
         }
-        let calls: BTreeSet<u64> = touched.iter().flat_map(|id| self.around(id)).collect();
-        self.settle_calls(&calls);
+        self.settle_calls(&self.around(touched));
     }
 
     pub(super) fn settle_calls(&mut self, calls: &BTreeSet<u64>) {

@@ -5,7 +5,7 @@
 //! - every channel is in exactly one [`Group`], that of its linkedid, and a group without channels is forgotten;
 //! - a record that comes late or twice changes nothing that a later one has said already.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::party::Party;
@@ -616,16 +616,20 @@ impl World {
     #[must_use]
     pub fn joined(&self, from: &[Id], reach: Reach) -> Vec<Id> {
         let mut found: Vec<Id> = Vec::new();
+        let mut seen: BTreeSet<&Id> = BTreeSet::new();
+        let mut entered: BTreeSet<&Id> = BTreeSet::new();
         let mut queue: VecDeque<&Id> = from.iter().collect();
         while let Some(id) = queue.pop_front() {
-            if found.contains(id) {
-                continue;
-            }
             let Some((id, line)) = self.lines.get_key_value(id) else {
                 continue;
             };
+            if !seen.insert(id) {
+                continue;
+            }
             found.push(Arc::clone(id));
-            let room = line.bridge.as_ref().and_then(|bridge| self.rooms.get(bridge));
+            // A conference's members lead to each other, and are looked through once.
+            let bridge = line.bridge.as_ref().filter(|bridge| entered.insert(bridge));
+            let room = bridge.and_then(|bridge| self.rooms.get(bridge));
             if let Some(room) = room.filter(|room| !room.holding) {
                 queue.extend(&room.lines);
             }

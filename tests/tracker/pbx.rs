@@ -401,6 +401,20 @@ impl Pbx {
         peer
     }
 
+    /// ARI makes and calls a channel for this one: they share a linkedid, and no record names who calls
+    /// (res/ari/resource_channels.c, `ari_channels_handle_originate_with_id`).
+    pub(crate) fn originates_for(&mut self, caller: Chan, ext: &str) -> Chan {
+        let peer = self.make(
+            &format!("PJSIP/{ext}"),
+            Owner::Employee(ext.into()),
+            Some(caller),
+            |channel| channel.caller = ext.into(),
+        );
+        self.legs.get_mut(&peer).unwrap().called = true;
+        self.dial(Phase::Begin, "", None, peer, ext);
+        peer
+    }
+
     /// An originate of `Local/ext`: its second half runs the dialplan that calls the phone.
     pub(crate) fn originates_local(&mut self, ext: &str) -> [Chan; 2] {
         let [one, two] = self.local(None, ext);

@@ -317,6 +317,48 @@ fn somebody_whom_the_crm_does_not_know_picks_the_call_up() {
     office.closes();
 }
 
+#[test]
+fn an_application_calls_the_phone_for_the_client() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    office.is_answered(client);
+    let phone = office.originates_for(client, "101");
+    office.told([]);
+    office.rings(phone);
+    office.told(["101 INCOMING"]);
+    office.hangs_up(phone);
+    office.hangs_up(client);
+    office.told(["101 COMPLETED Missed 0"]);
+    office.closes();
+}
+
+#[test]
+fn the_phone_that_an_application_has_called_answers() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    office.is_answered(client);
+    let phones = ["101", "102"].map(|ext| office.originates_for(client, ext));
+    for phone in phones {
+        office.rings(phone);
+    }
+    office.answers(phones[0]);
+    office.hangs_up(phones[1]);
+    let room = office.room("softmix");
+    office.enters(client, room);
+    office.enters(phones[0], room);
+    office.told([
+        "101 INCOMING",
+        "102 INCOMING",
+        "101 ACCEPTED",
+        "102 COMPLETED Cancelled 0",
+    ]);
+    office.wait(5);
+    office.hangs_up(phones[0]);
+    office.hangs_up(client);
+    office.told(["101 COMPLETED Success 5"]);
+    office.closes();
+}
+
 // ---- several phones ---------------------------------------------------------------------------------------------------
 
 #[test]

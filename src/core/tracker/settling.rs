@@ -254,15 +254,15 @@ impl Tracker {
         for id in self.world.joined(&call.clients, Reach::Ring) {
             self.look(&id, &mut present);
         }
-        // Where the dialling was not seen, because the module was loaded in the middle of it, the linkedid tells.
+        // Where the dialling was not seen, because the module was loaded in the middle of it, the linkedid tells. So it does where an
+        // application calls a phone for him: nobody's channel does (res/ari/resource_channels.c, `ari_channels_handle_originate_with_id`).
         let group = call.clients.first().and_then(|client| self.world.line(client));
         let group = group.and_then(|line| self.world.group(&line.group));
         for id in group.into_iter().flat_map(|group| &group.lines) {
-            if self
-                .world
-                .line(id)
-                .is_some_and(|line| line.called == Called::Unknown && line.rings())
-            {
+            if self.world.line(id).is_some_and(|line| {
+                let by_nobody = line.is_called() && line.dialer.is_none();
+                (by_nobody || line.called == Called::Unknown) && line.rings()
+            }) {
                 self.look(id, &mut present);
             }
         }

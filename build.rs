@@ -40,7 +40,7 @@ mod module {
     /// What the safe floor uses of Asterisk. Whatever is not named here cannot be called from Rust.
     const FUNCTIONS: [&str; 10] = [
         "shim_.*",
-        "ast_(channel_get_by_name|replace_sigchld|unreplace_sigchld)",
+        "ast_(channel_iterator_(all_new|next|destroy)|replace_sigchld|unreplace_sigchld)",
         "ast_(get_version|get_version_num|shutting_down|register_atexit|unregister_atexit)",
         "ast_channel_(name|uniqueid|linkedid|exten|context|language|get_up_time_ms)|pbx_builtin_(getvar_helper|setvar_helper)",
         "ast_(custom_function|cli|manager)_unregister",

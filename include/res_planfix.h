@@ -57,9 +57,11 @@ int shim_channel_recordingfile(struct ast_channel *channel, char *value, size_t 
 int shim_channel_set_recordingfile(struct ast_channel *channel, const char *value);
 /* Gives the caller another name, unless it is his already. */
 int shim_channel_set_caller_name(struct ast_channel *channel, const char *name);
-/* Gives the caller of the channel with this unique id another name, and shows it on phones that ring for him already. 0 when
- * there is no such channel any more. No lock may be held. */
-int shim_channel_name_caller(const char *uniqueid, const char *name);
+/* The same, and shows it on phones that ring for him already. No lock may be held. */
+void shim_channel_name_caller(struct ast_channel *channel, const char *name);
+/* The channel with this unique id, with a reference that is given back with shim_channel_unref(). NULL when there is no such channel
+ * any more. No lock may be held, and none is waited for but the container's, for an instant each. */
+struct ast_channel *shim_channel_find(const char *uniqueid);
 
 /* pbx.h. */
 int shim_function_register(struct ast_custom_function *function, int read_escalates, int write_escalates);

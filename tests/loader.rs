@@ -449,6 +449,39 @@ fn a_function_takes_any_argument_and_any_buffer() {
     host.part();
 }
 
+/// Whoever holds the container of all channels while he waits for one of them holds up every call that begins.
+#[test]
+fn a_channel_is_looked_for_without_waiting_for_another() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    // Each is looked for twice: to name its caller, and to see its name.
+    for (uniqueid, answer, walks) in [
+        ("1700000000.1", "0 PJSIP/101-00000001", 2),
+        // There was one a moment ago.
+        ("1700000000.9", "0 GONE", 2),
+        // One that Asterisk does not know is not even looked for.
+        ("nobody", "0 GONE", 0),
+        ("", "0 GONE", 0),
+    ] {
+        let lines = host.ask(&format!("read SCRATCH none 64 find {uniqueid}"));
+        let count = |kind: &str| lines.iter().filter(|(is, _)| is == kind).count();
+        assert!(
+            lines.contains(&("returned".to_owned(), answer.to_owned())),
+            "{uniqueid}: {lines:?}"
+        );
+        assert_eq!(count("walk"), walks, "{uniqueid}: {lines:?}");
+        let named = usize::from(answer != "0 GONE");
+        assert_eq!(
+            (count("caller"), count("connected")),
+            (named, named),
+            "{uniqueid}"
+        );
+    }
+    assert_eq!(host.returned("read SCRATCH none 64 each"), "0 one one one");
+    host.part();
+}
+
 #[test]
 fn a_panic_stays_inside_whichever_way_it_was_provoked() {
     let mut host = Host::start(None);

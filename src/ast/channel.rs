@@ -5,8 +5,9 @@
 //! - strings of a channel are looked at under its lock only: a masquerade or a rename frees them. [`Locked`]
 //!   lends them for as long as the lock is held;
 //! - the channel's lock is the only one taken here. It is recursive, and a dialplan function may be called
-//!   with it held, so taking it again on the same thread waits for nothing. No container is searched or
-//!   locked (asterisk issues 1872 and 1936 are deadlocks of the whole PBX made that way).
+//!   with it held, so taking it again on the same thread waits for nothing. Callbacks search no container.
+//!   Threads of ours do ([`found`], [`each`]), and hold it for no channel: whoever holds the container of all
+//!   channels and waits for one stops every call that begins (asterisk issues 1872, 1873 and 1946).
 //!
 //! Nothing that waits may be done while a [`Locked`] lives, and no lock of ours may be taken that is held
 //! over a call of this module.
@@ -121,32 +122,74 @@ impl<'a> Channel<'a> {
     }
 }
 
-/// Looks at the channel of that name. `None` when it is gone. To be called from a thread of our own that holds no lock: it
-/// looks through all channels.
-pub fn named<R>(name: &CStr, look: impl FnOnce(&Channel<'_>) -> R) -> Option<R> {
-    /// Gives the reference back, also when `look` panics.
-    struct Reference(NonNull<sys::ast_channel>);
+/// A reference of ours to a channel. Dropping it gives the reference back, also in a panic.
+///
+/// Invariant: it was given to us, and nobody else gives it back.
+struct Reference(NonNull<sys::ast_channel>);
 
-    impl Drop for Reference {
+impl Drop for Reference {
+    fn drop(&mut self) {
+        // SAFETY: ours, by the type's invariant, and given back once.
+        unsafe { sys::shim_channel_unref(self.0.as_ptr()) };
+    }
+}
+
+impl Reference {
+    /// The channel, for as long as it is referenced.
+    fn channel(&self) -> Channel<'_> {
+        // INVARIANT: referenced until `self` goes.
+        Channel {
+            channel: self.0,
+            progressed: Cell::new(false),
+            callback: PhantomData,
+        }
+    }
+}
+
+/// Looks at the channel with this unique id. `None` when it is gone. To be called from a thread of our own that holds no lock:
+/// it goes through all channels, and waits for none of them.
+pub fn found<R>(uniqueid: &CStr, look: impl FnOnce(&Channel<'_>) -> R) -> Option<R> {
+    // SAFETY: a NUL-terminated string.
+    let channel = unsafe { sys::shim_channel_find(uniqueid.as_ptr()) };
+    // INVARIANT: the shim gives it to us with a reference.
+    let reference = Reference(NonNull::new(channel)?);
+    Some(look(&reference.channel()))
+}
+
+/// Looks at every channel, one after the other; those that come or go meanwhile may be among them. Nothing is held but a reference
+/// to the one that is looked at. To be called from a thread of our own that holds no lock.
+pub fn each(mut look: impl FnMut(&Channel<'_>)) {
+    /// Gives the iterator back, also when `look` panics.
+    struct Walk(NonNull<sys::ast_channel_iterator>);
+
+    impl Drop for Walk {
         fn drop(&mut self) {
-            // SAFETY: the reference that `named` was given, given back once.
-            unsafe { sys::shim_channel_unref(self.0.as_ptr()) };
+            // SAFETY: made by `ast_channel_iterator_all_new`, and destroyed once.
+            unsafe { sys::ast_channel_iterator_destroy(self.0.as_ptr()) };
         }
     }
 
-    // SAFETY: a NUL-terminated string that is not empty.
-    let channel = (!name.is_empty()).then(|| unsafe { sys::ast_channel_get_by_name(name.as_ptr()) })?;
-    let reference = Reference(NonNull::new(channel)?);
-    // SAFETY: referenced until `reference` goes, which is after `look`.
-    let channel = unsafe { Channel::borrow(reference.0.as_ptr()) }?;
-    Some(look(&channel))
+    // SAFETY: it takes nothing; null when there is no memory.
+    let Some(walk) = NonNull::new(unsafe { sys::ast_channel_iterator_all_new() }).map(Walk) else {
+        return;
+    };
+    // SAFETY: the iterator lives until `walk` goes. It lets go of the channels' container before it returns, in every storage that
+    // Asterisk has for them. INVARIANT of Reference: what it returns comes with a reference.
+    while let Some(reference) =
+        NonNull::new(unsafe { sys::ast_channel_iterator_next(walk.0.as_ptr()) }).map(Reference)
+    {
+        look(&reference.channel());
+    }
 }
 
 /// Gives the caller of the channel with this unique id another name, on the phones that ring for him too. False when the
-/// channel is gone. To be called from a thread of our own that holds no lock: it looks through all channels.
+/// channel is gone. As for [`found`].
 pub fn name_caller(uniqueid: &CStr, name: &CStr) -> bool {
-    // SAFETY: two NUL-terminated strings, which Asterisk copies; the shim takes and gives back its own reference.
-    unsafe { sys::shim_channel_name_caller(uniqueid.as_ptr(), name.as_ptr()) != 0 }
+    let named = |channel: &Channel<'_>| {
+        // SAFETY: a live channel and a NUL-terminated string, which Asterisk copies.
+        unsafe { sys::shim_channel_name_caller(channel.as_ptr(), name.as_ptr()) };
+    };
+    found(uniqueid, named).is_some()
 }
 
 /// A channel that is locked by this thread. Dropping it unlocks.

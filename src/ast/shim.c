@@ -173,18 +173,41 @@ int shim_channel_set_caller_name(struct ast_channel *channel, const char *name)
 	return 1;
 }
 
-int shim_channel_name_caller(const char *uniqueid, const char *name)
+struct ast_channel *shim_channel_find(const char *uniqueid)
+{
+	struct ast_channel_snapshot *known = ast_strlen_zero(uniqueid) ? NULL : ast_channel_snapshot_get_latest(uniqueid);
+	struct ast_channel_iterator *each;
+	struct ast_channel *channel;
+
+	/* Who is gone is gone from the cache of snapshots too, which no call waits for. */
+	if (!known) {
+		return NULL;
+	}
+	ao2_ref(known, -1);
+	/* ast_channel_get_by_name() holds the container of all channels while it locks one channel after the other (main/channel.c,
+	 * by_uniqueid_cb; main/channelstorage_ao2_legacy.c since 20.15, 21.10, 22.5 and 23.0). One that is busy would then hold up every call
+	 * that begins, and Asterisk's issues 1872, 1873 and 1946 are what comes of that. An iterator lets go of the container before it
+	 * returns, in every storage, and locks no channel. */
+	each = ast_channel_iterator_all_new();
+	if (!each) {
+		return NULL;
+	}
+	/* Without the channel's lock: the text lies in the channel itself and is never freed before it (struct ast_channel_id). A
+	 * masquerade that changes it just now makes it nobody's for that moment. */
+	while ((channel = ast_channel_iterator_next(each)) && strcmp(ast_channel_uniqueid(channel), uniqueid)) {
+		ast_channel_unref(channel);
+	}
+	ast_channel_iterator_destroy(each);
+	return channel;
+}
+
+void shim_channel_name_caller(struct ast_channel *channel, const char *name)
 {
 	struct ast_party_connected_line connected;
 	struct ast_set_party_connected_line update;
-	struct ast_channel *channel = ast_channel_get_by_name(uniqueid);
 
-	if (!channel) {
-		return 0;
-	}
 	if (!shim_channel_set_caller_name(channel, name)) {
-		ast_channel_unref(channel);
-		return 1;
+		return;
 	}
 	/* Phones that ring already learned who calls from the INVITE. What changes then is told by the caller's own channel, and
 	 * Dial() or the bridge passes it on (apps/app_dial.c, wait_for_answer, AST_CONTROL_CONNECTED_LINE). */
@@ -197,8 +220,6 @@ int shim_channel_name_caller(const char *uniqueid, const char *name)
 	connected.id.name.presentation = AST_PRES_ALLOWED_USER_NUMBER_NOT_SCREENED;
 	connected.source = AST_CONNECTED_LINE_UPDATE_SOURCE_UNKNOWN;
 	ast_channel_queue_connected_line_update(channel, &connected, &update);
-	ast_channel_unref(channel);
-	return 1;
 }
 
 int shim_function_register(struct ast_custom_function *function, int read_escalates, int write_escalates)

@@ -264,7 +264,7 @@ pub(super) fn copy(record: &Record<'_>, wants: impl Fn(&[u8]) -> bool) -> Option
 }
 
 /// Where a channel is recorded to stands in a variable of it, which must not be asked for here: it has a lock. Until the thread
-/// that follows calls has asked, the channel's name stands in the path's place.
+/// that follows calls has asked, the path is empty.
 fn recorded(record: &Record<'_>, channel: &Snapshot<'_>) -> record::Record {
     record::Record {
         time: micros(record.time),
@@ -272,7 +272,7 @@ fn recorded(record: &Record<'_>, channel: &Snapshot<'_>) -> record::Record {
             uniqueid: text(channel.uniqueid()),
             linkedid: text(channel.linkedid()),
             name: RECORDING.into(),
-            value: text(channel.name()),
+            value: Text::default(),
         },
     }
 }

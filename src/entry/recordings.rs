@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use super::links;
 use super::state::Lasting;
 use crate::ast::audio::Audio;
-use crate::ast::channel::{Channel, named};
+use crate::ast::channel::{Channel, each, found};
 use crate::ast::child;
 use crate::core::link::Base;
 use crate::core::record::{RECORDING, Record, Text, What};
@@ -67,14 +67,16 @@ const MOST: usize = 10_000;
 #[derive(Clone, Debug)]
 pub(super) struct Take {
     uniqueid: Text,
-    channel: CString,
     said: String,
 }
 
 impl Take {
     /// The CDR names the mp3, as the article's dialplan has it. What names another recording stays.
     pub(super) fn name_in_cdr(&self) {
-        named(&self.channel, |channel| {
+        let Ok(uniqueid) = CString::new(&*self.uniqueid) else {
+            return;
+        };
+        found(&uniqueid, |channel| {
             let now = channel.recordingfile()?;
             let name = place::recordingfile(&self.said, &String::from_utf8_lossy(&now))?;
             channel.set_recordingfile(&CString::new(name).ok()?);
@@ -115,20 +117,18 @@ impl Takes {
     }
 }
 
-/// The record of a recording, in which the channel's name stands in the path's place, with the path that the channel tells.
-/// `None` when the channel is gone or tells none.
+/// The record of a recording, with the path that the channel tells. `None` when the channel is gone or tells none.
 pub(super) fn with_path(record: Record, variable: &CString) -> Option<(Record, Take)> {
     let What::Variable {
         uniqueid,
         linkedid,
         name,
-        value: channel,
+        ..
     } = record.what
     else {
         return None;
     };
-    let channel = CString::new(&*channel).ok()?;
-    let said = named(&channel, |channel| said(channel, variable))??;
+    let said = found(&CString::new(&*uniqueid).ok()?, |channel| said(channel, variable))??;
     let record = Record {
         time: record.time,
         what: What::Variable {
@@ -138,36 +138,40 @@ pub(super) fn with_path(record: Record, variable: &CString) -> Option<(Record, T
             value: said.as_str().into(),
         },
     };
-    let take = Take {
-        uniqueid,
-        channel,
-        said,
-    };
-    Some((record, take))
+    Some((record, Take { uniqueid, said }))
 }
 
 /// The recordings of the channels that were running already when the module was loaded.
 pub(super) fn of_running(records: &[Record], variable: &CString) -> Vec<Record> {
     let running = records.iter().filter_map(|record| match &record.what {
-        What::Running { channel, .. } => Some((record.time, channel)),
+        What::Running { channel, .. } => Some((channel.uniqueid.as_bytes(), (record.time, channel))),
         _ => None,
     });
-    running
-        .filter_map(|(time, channel)| {
-            let name = CString::new(&*channel.name).ok()?;
-            let said = named(&name, |channel| said(channel, variable))??;
-            // FreePBX's bare name is inherited by channels that are not recorded.
-            said.contains('/').then(|| Record {
-                time,
-                what: What::Variable {
-                    uniqueid: channel.uniqueid.clone(),
-                    linkedid: channel.linkedid.clone(),
-                    name: RECORDING.into(),
-                    value: said.into(),
-                },
-            })
-        })
-        .collect()
+    let running: HashMap<_, _> = running.collect();
+    let mut recordings = Vec::new();
+    if running.is_empty() {
+        return recordings;
+    }
+    // One way through all of them, where each on its own would be looked for among all.
+    each(|one| {
+        let Some((time, channel)) = running.get(one.lock().uniqueid()).copied() else {
+            return;
+        };
+        // FreePBX's bare name is inherited by channels that are not recorded.
+        let Some(said) = said(one, variable).filter(|said| said.contains('/')) else {
+            return;
+        };
+        recordings.push(Record {
+            time,
+            what: What::Variable {
+                uniqueid: channel.uniqueid.clone(),
+                linkedid: channel.linkedid.clone(),
+                name: RECORDING.into(),
+                value: said.into(),
+            },
+        });
+    });
+    recordings
 }
 
 /// Where the channel is recorded to, by its variables.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use ast::application::{Application, ApplicationRegistration, Flow};
-use ast::channel::Channel;
+use ast::channel::{self, Channel};
 use ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
 use ast::device_state::{self, DeviceState, DeviceStateRegistration, DeviceStates};
 use ast::function::{FunctionRegistration, ReadFunction, Unreadable, Unwritable, WriteFunction};
@@ -246,6 +246,19 @@ impl ReadFunction for Scratched {
                     )
                     .into_bytes(),
                 ))
+            }
+            // As a thread of the module's would.
+            (b"each", None) => {
+                let mut names = Vec::new();
+                channel::each(|_| names.push("one"));
+                Ok(Cow::Owned(names.join(" ").into_bytes()))
+            }
+            ([b'f', b'i', b'n', b'd', b' ', uniqueid @ ..], None) => {
+                let uniqueid = std::ffi::CString::new(uniqueid).unwrap_or_default();
+                let named = channel::name_caller(&uniqueid, c"Nobody");
+                let found = channel::found(&uniqueid, |channel| channel.lock().name().to_vec());
+                assert_eq!(named, found.is_some());
+                Ok(Cow::Owned(found.unwrap_or_else(|| b"GONE".to_vec())))
             }
             (b"empty", _) => Ok(Cow::Borrowed(b"")),
             (b"fixed", _) => Ok(Cow::Borrowed(b"QUEUED")),

@@ -106,8 +106,9 @@ enum shim_acl shim_acl(const char *list, const char *address);
 /* devicestate.h. */
 int shim_device_exists(const char *device);
 
-/* pbx.h. Calls the phone and, when it answers, runs the dialplan on its channel. The timeout is in milliseconds, the variables are
- * names and values in turn up to a NULL. Returns 0 when the phone begins to be called. */
+/* dial.h, pbx.h. Calls the phone and, when it answers, runs the dialplan on its channel. The timeout is in milliseconds, the variables
+ * are names and values in turn up to a NULL. Returns 0 when the phone begins to be called. No lock may be held: a variable that is a
+ * function waits as long as it likes. */
 int shim_originate(const char *technology, const char *resource, int timeout, const char *context, const char *exten,
 	const char *caller, const char *const *variables);
 

@@ -482,6 +482,66 @@ fn a_channel_is_looked_for_without_waiting_for_another() {
     host.part();
 }
 
+/// The host complains when a function is written to with the channel locked: `PJSIP_HEADER()` waits for a thread that may wait for the
+/// channel.
+#[test]
+fn a_phone_is_called_with_nothing_locked_and_goes_to_the_dialplan_when_it_answers() {
+    let mut host = Host::start(None);
+    host.open(scratch());
+    assert_eq!(host.returned("load"), "0");
+    let before = host.texts("registered", "object");
+    let prepared = [
+        "variable __PLAIN=one",
+        "variable PJSIP_HEADER(add,Alert-Info)=two",
+        "shown 79001234567",
+    ];
+    let answered = ["context from-internal", "exten 79001234567", "priority 1", "dialplan begins"];
+    for (resource, answer, after) in [
+        ("101", "Called", [&["rings 20000"][..], &answered, &["over without the phone"]].concat()),
+        (
+            "full",
+            "Called",
+            [&["rings 20000"][..], &answered, &["hung up", "over without the phone"]].concat(),
+        ),
+        ("silent", "Called", vec!["rings 20000", "over with the phone"]),
+        ("nobody", "Unreachable", vec!["over with the phone"]),
+    ] {
+        let dialled = format!("dial PJSIP/{resource}");
+        let mut expected = vec![dialled.as_str()];
+        if answer == "Called" {
+            expected.extend(prepared);
+        }
+        expected.extend(after);
+        let mut lines = host.ask(&format!("run scratch show call PJSIP {resource}"));
+        assert!(
+            lines.contains(&("out".to_owned(), format!(r"{answer}\x0a"))),
+            "{resource}: {lines:?}"
+        );
+        // It rings on a thread of its own.
+        let until = Instant::now() + PATIENCE;
+        while !lines.iter().any(|(kind, _)| kind == "over") && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+            lines.extend(host.ask("registered"));
+        }
+        let kinds = [
+            "dial", "variable", "shown", "rings", "context", "exten", "priority", "dialplan", "hung", "over",
+        ];
+        let happened: Vec<String> = lines
+            .iter()
+            .filter(|(kind, _)| kinds.contains(&kind.as_str()))
+            .map(|(kind, text)| format!("{kind} {text}"))
+            .collect();
+        assert_eq!(happened, expected, "{resource}");
+    }
+    // The last of these threads says that it is over a moment before it has given everything back.
+    let until = Instant::now() + PATIENCE;
+    while host.texts("registered", "object") != before && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    host.ask("channel up");
+    host.part();
+}
+
 #[test]
 fn a_panic_stays_inside_whichever_way_it_was_provoked() {
     let mut host = Host::start(None);

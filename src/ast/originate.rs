@@ -1,6 +1,10 @@
 //! Calls that the PBX makes of itself: first one phone, then, in the dialplan, a number.
 //!
-//! Invariant: nothing here waits for the phone. Asterisk rings it on a thread of its own (`main/pbx.c`, `pbx_outgoing_exec`).
+//! Invariants:
+//! - nothing here waits for the phone: it rings on a thread of its own;
+//! - no channel is locked while its variables are set, because one of them may be a function that waits for somebody who waits for
+//!   the channel. `ast_pbx_outgoing_exten` cannot promise that in most releases, so the steps of `main/pbx.c`, `pbx_outgoing_attempt`
+//!   and `pbx_outgoing_exec`, stand in shim.c.
 
 use std::error::Error;
 use std::ffi::{CString, NulError, c_char, c_int};

@@ -20,6 +20,7 @@
 #include "asterisk/cli.h"
 #include "asterisk/config.h"
 #include "asterisk/devicestate.h"
+#include "asterisk/dial.h"
 #include "asterisk/file.h"
 #include "asterisk/format_cache.h"
 #include "asterisk/format_cap.h"
@@ -347,51 +348,107 @@ int shim_device_exists(const char *device)
 static void set_parties(struct ast_channel *channel, const char *caller, const char *other)
 {
 	struct ast_party_connected_line connected;
+	int knows_itself;
 
+	ast_channel_lock(channel);
+	knows_itself = valid_number(&ast_channel_caller(channel)->id.number) != NULL;
+	/* Takes no text along. */
+	ast_party_connected_line_set_init(&connected, ast_channel_connected(channel));
+	ast_channel_unlock(channel);
 	/* A phone of its own technology knows who it is, by its endpoint's callerid; a Local channel does not. */
-	if (!valid_number(&ast_channel_caller(channel)->id.number)) {
+	if (!knows_itself) {
 		ast_set_callerid(channel, caller, NULL, caller);
 	}
-	ast_party_connected_line_set_init(&connected, ast_channel_connected(channel));
 	connected.id.number.valid = 1;
 	connected.id.number.str = (char *) other;
 	connected.id.number.presentation = AST_PRES_ALLOWED_USER_NUMBER_NOT_SCREENED;
 	ast_channel_set_connected_line(channel, &connected, NULL);
 }
 
+/* A phone that is called, and where it goes then. */
+struct ringing {
+	struct ast_dial *dial;
+	char context[AST_MAX_CONTEXT];
+	char exten[AST_MAX_EXTENSION];
+};
+
+static void stop_ringing(struct ringing *ringing)
+{
+	/* Hangs up what is still there. */
+	ast_dial_destroy(ringing->dial);
+	ast_free(ringing);
+}
+
+/* The thread of a phone for as long as it rings, as main/pbx.c's pbx_outgoing_exec() is. It has nothing of the module's but this code,
+ * which stays mapped (-z nodelete), so an unload need not wait for it. */
+static void *ring(void *data)
+{
+	struct ringing *ringing = data;
+
+	if (ast_dial_run(ringing->dial, NULL, 0) == AST_DIAL_RESULT_ANSWERED) {
+		struct ast_channel *channel = ast_dial_answered_steal(ringing->dial);
+
+		ast_channel_lock(channel);
+		ast_channel_context_set(channel, ringing->context);
+		ast_channel_exten_set(channel, ringing->exten);
+		ast_channel_priority_set(channel, 1);
+		ast_channel_unlock(channel);
+		/* Not ast_pbx_run(): the call may last for hours, and its thread is to be Asterisk's own. */
+		if (ast_pbx_start(channel) != AST_PBX_SUCCESS) {
+			ast_hangup(channel);
+		}
+	}
+	stop_ringing(ringing);
+	return NULL;
+}
+
 int shim_originate(const char *technology, const char *resource, int timeout, const char *context, const char *exten,
 	const char *caller, const char *const *variables)
 {
-	struct ast_format_cap *formats = ast_format_cap_alloc(AST_FORMAT_CAP_FLAG_DEFAULT);
-	struct ast_variable *first = NULL;
-	struct ast_channel *channel = NULL;
-	int reason;
+	struct ringing *ringing = ast_calloc(1, sizeof(*ringing));
+	struct ast_format_cap *formats;
+	struct ast_channel *channel;
+	pthread_t thread;
 	int failed;
 
-	if (!formats) {
+	if (!ringing) {
 		return -1;
 	}
-	/* As AMI's Originate and call files do. */
-	ast_format_cap_append(formats, ast_format_slin, 0);
+	ast_copy_string(ringing->context, context, sizeof(ringing->context));
+	ast_copy_string(ringing->exten, exten, sizeof(ringing->exten));
+	ringing->dial = ast_dial_create();
+	formats = ast_format_cap_alloc(AST_FORMAT_CAP_FLAG_DEFAULT);
+	if (formats) {
+		/* As AMI's Originate and call files do. */
+		ast_format_cap_append(formats, ast_format_slin, 0);
+	}
+	failed = !ringing->dial || !formats || ast_dial_append(ringing->dial, technology, resource, NULL) < 0;
+	if (!failed) {
+		ast_dial_set_global_timeout(ringing->dial, timeout);
+		failed = ast_dial_prerun(ringing->dial, NULL, formats);
+	}
+	ao2_cleanup(formats);
+	channel = failed ? NULL : ast_dial_get_channel(ringing->dial, 0);
+	if (!channel) {
+		stop_ringing(ringing);
+		return -1;
+	}
+	/* Nobody calls the channel yet, and it is not locked: PJSIP_HEADER() waits for a thread of PJSIP's
+	 * (res/res_pjsip_header_funcs.c, func_write_header), which may wait for this channel. ast_pbx_outgoing_exten() sets variables with
+	 * the channel locked (main/pbx.c, pbx_outgoing_attempt, before 20.20, 22.10 and 23.4): Asterisk's issue 1936, where no call
+	 * can begin any more. Nor can it tell who is shown on the phone from who calls then. */
 	for (; variables[0]; variables += 2) {
-		struct ast_variable *variable = ast_variable_new(variables[0], variables[1], "");
-
-		if (variable) {
-			ast_variable_list_append(&first, variable);
-		}
+		pbx_builtin_setvar_helper(channel, variables[0], variables[1]);
 	}
-	/* A caller's number given here would be the number of both: of who is shown on the phone, and of who calls then
-	 * (main/pbx.c, pbx_outgoing_attempt). The channel comes back locked, and is called when it is unlocked. */
-	failed = ast_pbx_outgoing_exten(technology, formats, resource, timeout, context, exten, 1, &reason, AST_OUTGOING_NO_WAIT,
-		NULL, NULL, first, NULL, &channel, 0, NULL);
-	if (channel) {
-		set_parties(channel, caller, exten);
-		ast_channel_unlock(channel);
-		ast_channel_unref(channel);
+	ast_channel_lock(channel);
+	ast_set_flag(ast_channel_flags(channel), AST_FLAG_ORIGINATED);
+	ast_channel_unlock(channel);
+	set_parties(channel, caller, exten);
+	if (ast_pthread_create_detached_stack(&thread, NULL, ring, ringing, 0, __FILE__, __FUNCTION__, __LINE__, "planfix/click")) {
+		stop_ringing(ringing);
+		return -1;
 	}
-	ast_variables_destroy(first);
-	ao2_ref(formats, -1);
-	return failed;
+	return 0;
 }
 
 enum shim_config_status shim_config_load(const char *file, struct ast_config **config)

@@ -130,7 +130,7 @@ pub fn auto_answer(device: &Device) -> Vec<(&'static str, String)> {
     ];
     if device.is_pjsip() {
         // A name with parentheses is a function that is written to (main/pbx_variables.c, pbx_builtin_setvar_helper), and variables
-        // are set between the making of the channel and its call (main/pbx.c, pbx_outgoing_attempt).
+        // are set between the making of the channel and its call, with the channel unlocked (ast::originate).
         variables.push(("PJSIP_HEADER(add,Alert-Info)", ALERT_INFO.to_owned()));
         variables.push(("PJSIP_HEADER(add,Call-Info)", CALL_INFO.to_owned()));
     } else {

@@ -58,6 +58,7 @@
 #include "asterisk/cli.h"
 #include "asterisk/config.h"
 #include "asterisk/devicestate.h"
+#include "asterisk/dial.h"
 #include "asterisk/file.h"
 #include "asterisk/format_cache.h"
 #include "asterisk/frame.h"
@@ -295,6 +296,13 @@ static void check_locked(const struct ast_channel *chan, const char *what)
 	}
 }
 
+static void check_unlocked(const struct ast_channel *chan, const char *what)
+{
+	if (chan != &channel || channel.depth) {
+		sayf("error", "%s with the channel locked, or of a stranger", what);
+	}
+}
+
 int __ao2_lock(void *object, enum ao2_lock_req how, const char *file, const char *function, int line, const char *name)
 {
 	(void) how, (void) file, (void) function, (void) line, (void) name;
@@ -373,15 +381,17 @@ const char *pbx_builtin_getvar_helper(struct ast_channel *chan, const char *name
 
 int pbx_builtin_setvar_helper(struct ast_channel *chan, const char *name, const char *value)
 {
-	(void) chan;
+	if (chan->depth && strchr(name, '(')) {
+		sayf("error", "the function %s is written to with the channel locked", name);
+	}
 	sayf("variable", "%s=%s", name, value);
 	return 0;
 }
 
 void ast_set_callerid(struct ast_channel *chan, const char *number, const char *name, const char *ani)
 {
-	(void) chan, (void) number, (void) ani;
-	sayf("caller", "%s", name);
+	(void) chan, (void) ani;
+	sayf("caller", "%s", name ? name : number);
 }
 
 void ast_channel_queue_connected_line_update(struct ast_channel *chan, const struct ast_party_connected_line *connected,
@@ -1021,7 +1031,7 @@ char *ast_sockaddr_stringify_fmt(const struct ast_sockaddr *address, int format)
 	return "192.0.2.7";
 }
 
-/* ---- Calls that the module makes, and lists of addresses: nothing here asks for any. ---- */
+/* ---- Phones, dialplans and lists of addresses: nothing here asks for any. ---- */
 
 #define NOT_HERE(type, signature, result) \
 	type signature \
@@ -1032,23 +1042,6 @@ char *ast_sockaddr_stringify_fmt(const struct ast_sockaddr *address, int format)
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
-struct ast_format *ast_format_slin;
-NOT_HERE(struct ast_format_cap *, __ast_format_cap_alloc(enum ast_format_cap_flags flags, const char *tag, const char *file, int line,
-	const char *function), NULL)
-NOT_HERE(int, __ast_format_cap_append(struct ast_format_cap *cap, struct ast_format *format, unsigned int framing, const char *tag,
-	const char *file, int line, const char *function), -1)
-NOT_HERE(struct ast_variable *, _ast_variable_new(const char *name, const char *value, const char *place, const char *file,
-	const char *function, int line), NULL)
-NOT_HERE(struct ast_variable *, ast_variable_list_append_hint(struct ast_variable **head, struct ast_variable *hint,
-	struct ast_variable *variable), NULL)
-NOT_HERE(void, ast_variables_destroy(struct ast_variable *variable), )
-NOT_HERE(int, ast_pbx_outgoing_exten(const char *type, struct ast_format_cap *cap, const char *address, int timeout,
-	const char *context, const char *exten, int priority, int *reason, int synchronous, const char *number, const char *name,
-	struct ast_variable *variables, const char *account, struct ast_channel **locked, int early_media,
-	const struct ast_assigned_ids *ids), -1)
-NOT_HERE(void, ast_party_connected_line_set_init(struct ast_party_connected_line *init, const struct ast_party_connected_line *guide), )
-NOT_HERE(void, ast_channel_set_connected_line(struct ast_channel *chan, const struct ast_party_connected_line *connected,
-	const struct ast_set_party_connected_line *update), )
 NOT_HERE(struct ast_context *, ast_context_find(const char *name), NULL)
 NOT_HERE(int, ast_exists_extension(struct ast_channel *chan, const char *context, const char *exten, int priority,
 	const char *caller), 0)
@@ -1191,6 +1184,150 @@ void __ast_free(void *memory, const char *file, int line, const char *function)
 	__ao2_cleanup_debug(memory, NULL, file, line, function);
 }
 
+/* ---- main/dial.c, main/pbx.c: calls that the module makes. There is one phone, which is the channel. The resource tells what happens:
+ * "nobody" cannot be called, "silent" does not answer, "full" answers when Asterisk takes no more calls. ---- */
+
+struct ast_dial {
+	char resource[80];
+	int timeout, stolen;
+};
+
+struct ast_format *ast_format_slin = &formats[0];
+
+struct ast_format_cap *__ast_format_cap_alloc(enum ast_format_cap_flags flags, const char *tag, const char *file, int line,
+	const char *function)
+{
+	(void) flags, (void) tag, (void) file, (void) line, (void) function;
+	return make_object(1, "formats");
+}
+
+int __ast_format_cap_append(struct ast_format_cap *cap, struct ast_format *one, unsigned int framing, const char *tag,
+	const char *file, int line, const char *function)
+{
+	(void) cap, (void) one, (void) framing, (void) tag, (void) file, (void) line, (void) function;
+	return 0;
+}
+
+struct ast_dial *ast_dial_create(void)
+{
+	return make_object(sizeof(struct ast_dial), "dial");
+}
+
+int ast_dial_append(struct ast_dial *dial, const char *technology, const char *resource, const struct ast_assigned_ids *ids)
+{
+	(void) ids;
+	snprintf(dial->resource, sizeof(dial->resource), "%s", resource);
+	sayf("dial", "%s/%s", technology, resource);
+	return 0;
+}
+
+void ast_dial_set_global_timeout(struct ast_dial *dial, int timeout)
+{
+	dial->timeout = timeout;
+}
+
+int ast_dial_prerun(struct ast_dial *dial, struct ast_channel *chan, struct ast_format_cap *cap)
+{
+	(void) chan, (void) cap;
+	return strcmp(dial->resource, "nobody") ? 0 : -1;
+}
+
+struct ast_channel *ast_dial_get_channel(struct ast_dial *dial, int number)
+{
+	return number ? NULL : dial->stolen ? NULL : &channel;
+}
+
+enum ast_dial_result ast_dial_run(struct ast_dial *dial, struct ast_channel *chan, int async)
+{
+	check_unlocked(&channel, "ast_dial_run");
+	if (chan || async) {
+		say("error", "a phone is called on behalf of somebody, or by another thread");
+	}
+	sayf("rings", "%d", dial->timeout);
+	return strcmp(dial->resource, "silent") ? AST_DIAL_RESULT_ANSWERED : AST_DIAL_RESULT_TIMEOUT;
+}
+
+struct ast_channel *ast_dial_answered_steal(struct ast_dial *dial)
+{
+	struct ast_channel *answered = ast_dial_get_channel(dial, 0);
+
+	dial->stolen = 1;
+	/* For the dialplan to fail. */
+	channel.hung_up = !strcmp(dial->resource, "full");
+	return answered;
+}
+
+int ast_dial_destroy(struct ast_dial *dial)
+{
+	sayf("over", "%s", dial->stolen ? "without the phone" : "with the phone");
+	ao2_ref(dial, -1);
+	return 0;
+}
+
+struct ast_flags *ast_channel_flags(struct ast_channel *chan)
+{
+	static struct ast_flags flags;
+
+	check_locked(chan, "flags");
+	return &flags;
+}
+
+void ast_channel_context_set(struct ast_channel *chan, const char *value)
+{
+	check_locked(chan, "context");
+	sayf("context", "%s", value);
+}
+
+void ast_channel_exten_set(struct ast_channel *chan, const char *value)
+{
+	check_locked(chan, "exten");
+	sayf("exten", "%s", value);
+}
+
+void ast_channel_priority_set(struct ast_channel *chan, int value)
+{
+	check_locked(chan, "priority");
+	sayf("priority", "%d", value);
+}
+
+enum ast_pbx_result ast_pbx_start(struct ast_channel *chan)
+{
+	check_unlocked(chan, "ast_pbx_start");
+	say("dialplan", "begins");
+	return chan->hung_up ? AST_PBX_CALL_LIMIT : AST_PBX_SUCCESS;
+}
+
+void ast_hangup(struct ast_channel *chan)
+{
+	check_unlocked(chan, "ast_hangup");
+	say("hung", "up");
+}
+
+void ast_party_connected_line_set_init(struct ast_party_connected_line *init, const struct ast_party_connected_line *guide)
+{
+	(void) guide;
+	memset(init, 0, sizeof(*init));
+}
+
+void ast_channel_set_connected_line(struct ast_channel *chan, const struct ast_party_connected_line *connected,
+	const struct ast_set_party_connected_line *update)
+{
+	(void) update;
+	check_unlocked(chan, "ast_channel_set_connected_line");
+	sayf("shown", "%s", connected->id.number.str);
+}
+
+int ast_pthread_create_detached_stack(pthread_t *thread, pthread_attr_t *attr, void *(*start)(void *), void *data, size_t stack,
+	const char *file, const char *caller, int line, const char *name)
+{
+	int res = ast_pthread_create_stack(thread, attr, start, data, stack ? stack : 256 * 1024, file, caller, line, name);
+
+	if (!res) {
+		pthread_detach(*thread);
+	}
+	return res;
+}
+
 /* ---- main/json.c: a list of keys and texts. ---- */
 
 struct ast_json {
@@ -1303,13 +1440,6 @@ NO_RECORDINGS(int, ast_func_write(struct ast_channel *chan, const char *function
  *   hangup
  *
  * and then nothing ever. What is played lasts until somebody speaks or is silent, or nothing more happens. ---- */
-
-static void check_unlocked(const struct ast_channel *chan, const char *what)
-{
-	if (chan != &channel || channel.depth) {
-		sayf("error", "%s with the channel locked, or of a stranger", what);
-	}
-}
 
 static void do_channel(char *tokens)
 {

@@ -25,6 +25,7 @@ use ast::function::{FunctionRegistration, ReadFunction, Unreadable, Unwritable, 
 use ast::http::{self, Handler, HttpRegistration, Response};
 use ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
 use ast::module::{Load, Module, Reload, Unload};
+use ast::originate::Originate;
 use ast::stasis::{Bridge, Changes, Event, Record, Snapshot, Subscriber, Subscription, running_channels};
 use ast::thread::{Joined, Place, Thread};
 use ast::voice::{self, Ended, HungUp, Played, RecordLimits};
@@ -636,6 +637,23 @@ impl Command for Show {
                 assert!(database::delete("op_alert", "101") && !database::delete("op_alert", "101"));
                 assert!(!database::put("op_alert", "a\0b", "") && database::family("\0").is_empty());
                 out.line(&format!("{:?}", database::get("op_alert", "101")));
+                Outcome::Success
+            }
+            ["call", technology, resource] => {
+                let call = Originate {
+                    technology,
+                    resource,
+                    timeout: Duration::from_secs(20),
+                    context: "from-internal",
+                    exten: "79001234567",
+                    caller: "101",
+                    variables: &[
+                        ("__PLAIN", "one".to_owned()),
+                        ("PJSIP_HEADER(add,Alert-Info)", "two".to_owned()),
+                    ],
+                };
+                let called = call.start();
+                out.line(if called.is_ok() { "Called" } else { "Unreachable" });
                 Outcome::Success
             }
             ["running"] => {

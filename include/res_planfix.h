@@ -42,6 +42,8 @@ int shim_fully_booted(void);
 /* channel.h. Pointers are valid while the channel is locked; NULL means not known. */
 void shim_channel_lock(struct ast_channel *channel);
 void shim_channel_unlock(struct ast_channel *channel);
+/* Whether this thread has it locked. 0 also where the C library does not tell. */
+int shim_channel_is_locked_here(struct ast_channel *channel);
 const char *shim_channel_caller_number(struct ast_channel *channel);
 int shim_channel_caller_restricted(struct ast_channel *channel);
 const char *shim_channel_connected_number(struct ast_channel *channel);

@@ -495,13 +495,27 @@ fn a_phone_is_called_with_nothing_locked_and_goes_to_the_dialplan_when_it_answer
         "variable PJSIP_HEADER(add,Alert-Info)=two",
         "shown 79001234567",
     ];
-    let answered = ["context from-internal", "exten 79001234567", "priority 1", "dialplan begins"];
+    let answered = [
+        "context from-internal",
+        "exten 79001234567",
+        "priority 1",
+        "dialplan begins",
+    ];
     for (resource, answer, after) in [
-        ("101", "Called", [&["rings 20000"][..], &answered, &["over without the phone"]].concat()),
+        (
+            "101",
+            "Called",
+            [&["rings 20000"][..], &answered, &["over without the phone"]].concat(),
+        ),
         (
             "full",
             "Called",
-            [&["rings 20000"][..], &answered, &["hung up", "over without the phone"]].concat(),
+            [
+                &["rings 20000"][..],
+                &answered,
+                &["hung up", "over without the phone"],
+            ]
+            .concat(),
         ),
         ("silent", "Called", vec!["rings 20000", "over with the phone"]),
         ("nobody", "Unreachable", vec!["over with the phone"]),
@@ -1306,6 +1320,46 @@ fn the_question_for_a_caller_answers_hostile_arguments_with_nothing() {
         }
     }
     assert_eq!(host.returned("unload"), "0");
+}
+
+/// `channelvars` of manager.conf and ari.conf reads a function for every snapshot of a channel, mostly with the channel locked; and a
+/// variable that is set makes a snapshot.
+#[test]
+fn what_is_read_for_a_snapshot_makes_none_and_waits_for_nobody() {
+    let mut host = Host::loaded(SHIPPED_CONFIGURATION);
+    let read = "read PLANFIX_CONTACT channel 64 79001234567,name";
+    host.ask("channelvars PLANFIX_CONTACT");
+    let variable = ["PLANFIX_CONTACT_STATUS=ERROR"];
+    let lines = host.ask(read);
+    let of = |kind: &str| -> Vec<&str> {
+        let found = lines.iter().filter(|(is, _)| is == kind);
+        found.map(|(_, text)| text.as_str()).collect()
+    };
+    assert_eq!(
+        (of("variable"), of("snapshot"), of("returned")),
+        (variable.to_vec(), vec!["0 "], vec!["0 "])
+    );
+    // What it is already is not set again.
+    assert_eq!(host.texts(read, "variable"), [""; 0]);
+    host.part();
+    // With the channel locked nothing is changed, and nobody is waited for: this CRM takes connections and says nothing.
+    let crm = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = crm.local_addr().unwrap().to_string();
+    let configuration = SHIPPED_CONFIGURATION.replace("127.0.0.1:9", &address);
+    let mut host = Host::loaded(&format!("{configuration}[contact]\ntimeout_ms = 10000\n"));
+    let begun = Instant::now();
+    let lines = host.ask("read PLANFIX_CONTACT locked 64 79001234567,name");
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "it waited for {:?}",
+        begun.elapsed()
+    );
+    assert!(
+        lines.contains(&("returned".to_owned(), "0 ".to_owned())),
+        "{lines:?}"
+    );
+    assert!(!lines.iter().any(|(kind, _)| kind == "variable"), "{lines:?}");
+    host.part();
 }
 
 #[test]

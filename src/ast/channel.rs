@@ -61,6 +61,13 @@ impl<'a> Channel<'a> {
         }
     }
 
+    /// Whether whoever calls us has locked the channel, as Asterisk does when it looks at it for a snapshot of it (`channelvars` of
+    /// manager.conf and ari.conf: `main/channel.c`, `channel_get_external_vars`). False also where the C library does not tell.
+    pub fn is_locked_here(&self) -> bool {
+        // SAFETY: a live channel, by the type's invariant; its lock is only looked at.
+        unsafe { sys::shim_channel_is_locked_here(self.channel.as_ptr()) != 0 }
+    }
+
     /// Everything that can be asked of the channel but its variables, copied under one lock.
     pub fn facts(&self) -> Facts {
         let locked = self.lock();

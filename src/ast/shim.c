@@ -10,6 +10,9 @@
 
 #include "asterisk.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "asterisk/acl.h"
 #include "asterisk/app.h"
 #include "asterisk/astdb.h"
@@ -81,6 +84,20 @@ void shim_channel_lock(struct ast_channel *channel)
 void shim_channel_unlock(struct ast_channel *channel)
 {
 	ast_channel_unlock(channel);
+}
+
+int shim_channel_is_locked_here(struct ast_channel *channel)
+{
+#ifdef __GLIBC__
+	/* A recursive mutex knows its owner, and nobody but this thread makes this thread the owner or takes that from it. While the
+	 * lock is another's or nobody's, whatever is read here is another number. */
+	const ast_mutex_t *lock = ao2_object_get_lockaddr(channel);
+
+	return lock && __atomic_load_n(&lock->mutex.__data.__owner, __ATOMIC_RELAXED) == (int) syscall(SYS_gettid);
+#else
+	(void) channel;
+	return 0;
+#endif
 }
 
 static const char *valid_number(const struct ast_party_number *number)

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use super::contacts::Told;
+use super::contacts::{Patience, Told};
 use super::sentence::say;
 use super::{contacts, report, state};
 use crate::ast::cli::{Command, CommandRegistration, Out, Outcome};
@@ -28,7 +28,10 @@ impl Command for ShowContact {
         let Some(state) = state::current() else {
             return Outcome::Failure;
         };
-        let (Some(settings), Some(found)) = (&state.settings, contacts::find(&state, phone)) else {
+        let (Some(settings), Some(found)) = (
+            &state.settings,
+            contacts::find(&state, phone, Patience::Configured),
+        ) else {
             out.line("The module is disabled: see 'planfix check'.");
             return Outcome::Failure;
         };

@@ -52,12 +52,27 @@ impl Found {
     }
 }
 
-/// Asks, and waits no longer than `timeout_ms`. `None` while the module is disabled.
-pub(super) fn find(state: &State, raw: &str) -> Option<Found> {
+/// How long the answer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// `timeout_ms`.
+    Configured,
+    /// What is known already serves; what is not may be known the next time.
+    None,
+}
+
+/// Asks, and waits no longer than that. `None` while the module is disabled.
+pub(super) fn find(state: &State, raw: &str, patience: Patience) -> Option<Found> {
     let (settings, contacts) = (state.settings.as_ref()?, state.contacts.as_ref()?);
     Some(match client(&settings.calls, raw) {
         Some(number) => {
-            let (contact, how) = contacts.ask(&number);
+            let (contact, how) = match patience {
+                Patience::Configured => contacts.ask(&number),
+                Patience::None => match contacts.prefetch(&number) {
+                    Some(contact) => (contact, How::Fresh),
+                    None => (Contact::default(), How::Late),
+                },
+            };
             Found { number, contact, how }
         }
         None => Found {

@@ -2,7 +2,8 @@
 
 use std::ffi::CStr;
 
-use super::{contacts, state};
+use super::contacts::{self, Patience};
+use super::state;
 use crate::ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
 use crate::ast::registration::RegistrationError;
 
@@ -23,7 +24,10 @@ impl Action for ShowContact {
         let Some(phone) = request.header(c"Phone") else {
             return reply.error("The header Phone is missing: the caller's number");
         };
-        let (Some(settings), Some(found)) = (&state.settings, contacts::find(&state, &phone)) else {
+        let (Some(settings), Some(found)) = (
+            &state.settings,
+            contacts::find(&state, &phone, Patience::Configured),
+        ) else {
             return reply.error("The module is disabled: see the command 'planfix check'");
         };
         let told = found.told(&settings.calls.internal);

@@ -24,6 +24,7 @@
  *   registered | threads | files    what there is at the moment
  *   inside                          calls of callbacks, of functions and of a device's state since it was last asked; how often the thread
  *                                   waited in them, and for how many microseconds it worked
+ *   channelvars NAME                the function is read for each snapshot of the channel
  *   transmit_silence                asterisk.conf wants that
  *   leaks                           whether memory was lost that nobody knows of any more, where a sanitizer is in here to tell
  *   leave                           ends the thread on which functions, commands and actions have run so far
@@ -315,6 +316,11 @@ int __ao2_lock(void *object, enum ao2_lock_req how, const char *file, const char
 	return 0;
 }
 
+void *ao2_object_get_lockaddr(void *object)
+{
+	return object == &channel ? &channel.lock : NULL;
+}
+
 int __ao2_unlock(void *object, const char *file, const char *function, int line, const char *name)
 {
 	(void) file, (void) function, (void) line, (void) name;
@@ -373,11 +379,16 @@ int64_t ast_channel_get_up_time_ms(struct ast_channel *chan)
 	return 1500;
 }
 
+/* The variable that was set last: its name, and behind that its value. */
+static char set_last[400];
+
 const char *pbx_builtin_getvar_helper(struct ast_channel *chan, const char *name)
 {
 	check_locked(chan, "variable");
-	return strcmp(name, "LONG") ? NULL : chan->variable;
+	return !strcmp(name, "LONG") ? chan->variable : !strcmp(name, set_last) ? strchr(set_last, 0) + 1 : NULL;
 }
+
+static void read_for_a_snapshot(void);
 
 int pbx_builtin_setvar_helper(struct ast_channel *chan, const char *name, const char *value)
 {
@@ -385,6 +396,9 @@ int pbx_builtin_setvar_helper(struct ast_channel *chan, const char *name, const 
 		sayf("error", "the function %s is written to with the channel locked", name);
 	}
 	sayf("variable", "%s=%s", name, value);
+	snprintf(set_last, sizeof(set_last) / 2, "%s", name);
+	snprintf(strchr(set_last, 0) + 1, sizeof(set_last) / 2, "%s", value);
+	read_for_a_snapshot();
 	return 0;
 }
 
@@ -534,6 +548,26 @@ int __ast_custom_function_register_escalating(struct ast_custom_function *functi
 	function->write_escalates = escalation == AST_CFE_WRITE || escalation == AST_CFE_BOTH;
 	*find_function(NULL) = function;
 	return 0;
+}
+
+/* channelvars: a function that is read for each snapshot of the channel, and so whenever a variable of it is set. */
+static char read_always[80];
+
+static void read_for_a_snapshot(void)
+{
+	static int nested;
+	struct ast_custom_function **function = *read_always ? find_function(read_always) : NULL;
+	char value[200] = "", none[] = "79001234567,name";
+
+	if (!function) {
+		return;
+	}
+	if (++nested > 3) {
+		say("error", "a function that is read for a snapshot makes another snapshot");
+	} else {
+		sayf("snapshot", "%d %s", (*function)->read(&channel, read_always, none, value, sizeof(value)), value);
+	}
+	nested--;
 }
 
 int ast_custom_function_unregister(struct ast_custom_function *function)
@@ -2792,6 +2826,7 @@ int main(int argc, char **argv)
 		} else if (!strcmp(verb, "decline")) {
 			snprintf(declined_type, sizeof(declined_type), "%s", rest);
 		} else if (!strcmp(verb, "load")) {
+			*set_last = '\0';
 			sayf("returned", "%d", (int) module.info->load());
 		} else if (!strcmp(verb, "reload")) {
 			sayf("returned", "%d", module.info->reload());
@@ -2811,6 +2846,8 @@ int main(int argc, char **argv)
 			do_channel(rest ? rest : "");
 		} else if (!strcmp(verb, "join")) {
 			wait_for_foreign();
+		} else if (!strcmp(verb, "channelvars")) {
+			snprintf(read_always, sizeof(read_always), "%s", rest);
 		} else if (!strcmp(verb, "transmit_silence")) {
 			ast_options.flags |= AST_OPT_FLAG_TRANSMIT_SILENCE;
 		} else if (!strcmp(verb, "inside")) {

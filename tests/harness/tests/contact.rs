@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 on_both! {
     the_responsible_employee_is_rung_first,
     a_dead_crm_costs_a_call_next_to_nothing,
+    channelvars_tell_what_is_known_and_make_nobody_wait,
     phones_show_the_name_and_the_responsible_employee_has_missed_the_call,
 }
 
@@ -313,6 +314,63 @@ fn a_dead_crm_costs_a_call_next_to_nothing(version: Version) -> Result<()> {
         ensure!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
         stage.crm.clear_faults()?;
         stage.asterisk.cli("module load res_planfix.so")?;
+        stage.at_work()
+    })
+}
+
+/// `known` asks for its caller; `strange` does not, and notes how many milliseconds ten steps took.
+const SNAPSHOTS: &str = "[contact]
+exten => known,1,Set(CALLERID(num)=79101234567)
+ same => n,Set(name=${PLANFIX_CONTACT(,name)})
+ same => n,Set(name=${PLANFIX_CONTACT(,name)})
+ same => n,Wait(0.2)
+exten => strange,1,Set(from=${STRFTIME(,,%s%3q)})
+ same => n,Set(CALLERID(num)=79160000000)
+ same => n,Set(step=0)
+ same => n(next),Set(step=$[${step} + 1])
+ same => n,GotoIf($[${step} < 10]?next)
+ same => n,Set(GLOBAL(TOOK)=$[${STRFTIME(,,%s%3q)} - ${from}])
+";
+
+/// `channelvars` reads a function at every snapshot of every channel, with the channel locked; a variable that is set makes a
+/// snapshot.
+fn channelvars_tell_what_is_known_and_make_nobody_wait(version: Version) -> Result<()> {
+    const VARIABLES: &str = "channelvars = PLANFIX_CONTACT(,name),CALL_DURATION()";
+    let mut stage = Stage::plan(version)
+        .crm("--contact")
+        .crm(KNOWN)
+        .section("contact", "timeout_ms = 10000")
+        .asterisk(|builder| builder.extensions(SNAPSHOTS))
+        .prepare()?;
+    let file = stage.asterisk.scratch().join("etc/manager.conf");
+    let manager = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let manager = manager.replacen("[general]\n", &format!("[general]\n{VARIABLES}\n"), 1);
+    ensure!(manager.contains(VARIABLES), "{manager}");
+    stage.asterisk.configure("manager.conf", &manager)?;
+    stage.asterisk.start()?;
+    stage.play(|stage| {
+        stage.at_work()?;
+        let mut ami = stage.asterisk.ami()?;
+        let told = format!("PLANFIX_CONTACT(,name)={NAME}");
+        for _ in 0..5 {
+            stage
+                .asterisk
+                .cli("channel originate Local/known@contact/n application Wait 1")?;
+            let event = ami.event(BOUND, |event| {
+                let variables: Vec<&str> = event.get_all("ChanVariable").collect();
+                variables.contains(&told.as_str())
+                    && variables
+                        .iter()
+                        .any(|variable| variable.starts_with("CALL_DURATION()="))
+            })?;
+            ensure!(event.is_some(), "no event has {told}");
+            ami.without_channels(BOUND)?;
+        }
+        stage.crm.fault("black-hole")?;
+        let took: u64 = result(stage, &mut ami, "strange", "TOOK")?.parse()?;
+        ensure!(took < 8_000, "ten steps took {took} ms");
+        ami.without_channels(BOUND)?;
+        stage.crm.clear_faults()?;
         stage.at_work()
     })
 }

@@ -1083,6 +1083,47 @@ fn a_channel_inside_leaves_before_its_application_goes() {
     host.ask("leave");
 }
 
+/// Asterisk refuses to unload a module that somebody is in, but he may enter a moment later.
+#[test]
+fn an_application_that_somebody_does_not_leave_stays_for_him_and_is_taken_up_again() {
+    let mut host = Host::start(Some(&format!("{SHIPPED_CONFIGURATION}{GREETINGS}")));
+    host.open(&shipped());
+    assert_eq!(host.returned("load"), "0");
+    host.ask("channel up release/1 wait/100000");
+    let mut said = host.ask("start OpGreetingMenu 101,k(noanswer)");
+    // The host complains when an application is unregistered with the channel inside, and when one is registered twice.
+    let begun = Instant::now();
+    assert_eq!(host.returned("unload_by_the_way"), "0");
+    assert!(begun.elapsed() < PATIENCE / 2);
+    let left = host.registered();
+    assert!(
+        left.contains("application OpGreetingMenu") && !left.contains("application OpGreeting"),
+        "{left:?}"
+    );
+    assert!(!left.contains("function PLANFIX_EVENT"), "{left:?}");
+    said.extend(host.ask("load"));
+    assert!(
+        said.contains(&("returned".to_owned(), "0".to_owned())),
+        "{said:?}"
+    );
+    let names = host.registered();
+    for name in ["application OpGreeting", "application OpGreetingMenu"] {
+        assert!(names.contains(name), "{names:?}");
+    }
+    said.extend(host.ask("unload"));
+    said.extend(host.ask("join"));
+    assert!(said.contains(&("ran".to_owned(), "-1".to_owned())), "{said:?}");
+    assert_eq!(host.registered(), BTreeSet::new());
+    // And again, now that he has gone.
+    assert_eq!(host.returned("load"), "0");
+    host.ask("channel up");
+    assert_eq!(
+        status(&mut host, "OpGreeting 101,noanswer", "OPGREETINGSTATUS"),
+        "NOGREETING"
+    );
+    host.part();
+}
+
 #[test]
 fn a_device_has_the_state_that_its_provider_tells() {
     let mut host = Host::start(None);

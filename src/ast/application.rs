@@ -4,9 +4,11 @@
 //! - an application runs on its channel's own thread, with the channel unlocked, and may take as long as the call lasts;
 //! - while somebody is inside, Asterisk counts the module as used, and an unload that is not forced is refused (`main/pbx_app.c`,
 //!   `pbx_exec`);
-//! - a forced unload hangs up those who are inside (`main/loader.c`, `__ast_module_user_hangup_all`) and then comes here. `pbx_exec`
-//!   still looks at the application's entry when it has returned, and unregistering frees the entry; so nobody is let in any more,
-//!   and those who are inside are waited for first.
+//! - a forced unload hangs up those who are inside (`main/loader.c`, `__ast_module_user_hangup_all`) and then comes here; another one
+//!   comes when nobody is inside, and somebody may still enter. `pbx_exec` looks at the application's entry before we are asked to let
+//!   him in and when we have returned, and unregistering frees the entry; so nobody is let in any more, and those who are inside
+//!   are waited for first. Who does not leave keeps the entry: it stays, lets nobody in, and is taken up again by the next
+//!   registration.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,10 +22,10 @@ use super::registration::RegistrationError;
 use super::text;
 use crate::sys;
 
-/// How long unregistering waits for those who are inside. They are hung up, so what they still do is at most a file to be written.
+/// How long unregistering waits for those who are inside. Mostly they are hung up, so what they still do is at most a file to be written.
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// From our last line to `pbx_exec`'s last look at the entry. Nothing tells when that is over.
+/// From our last line to `pbx_exec`'s last look at the entry, and from its first one to our first line. Nothing tells when that is over.
 const THRESHOLD: Duration = Duration::from_millis(200);
 
 /// Where the call goes when the application is over.
@@ -61,11 +63,15 @@ impl From<Flow> for Answer {
     }
 }
 
-/// An application of ours: whether it is registered, and how many are inside.
+/// An application of ours.
 struct Door {
     name: &'static CStr,
+    /// Whether it lets anybody in.
     open: bool,
+    /// How many are inside.
     inside: usize,
+    /// Asterisk knows it, open or not.
+    known: bool,
 }
 
 /// All that were ever registered, each once.
@@ -81,30 +87,46 @@ fn door<'a>(doors: &'a mut [Door], name: &'static CStr) -> Option<&'a mut Door> 
     doors.iter_mut().find(|door| door.name == name)
 }
 
-fn open(name: &'static CStr) {
+/// Lets people in, and tells whether Asterisk knows the application already: from a registration that somebody would not leave.
+fn open(name: &'static CStr) -> bool {
     let mut doors = doors();
     match door(&mut doors, name) {
-        Some(door) => door.open = true,
-        None => doors.push(Door {
-            name,
-            open: true,
-            inside: 0,
-        }),
+        Some(door) => {
+            door.open = true;
+            door.known
+        }
+        None => {
+            doors.push(Door {
+                name,
+                open: true,
+                inside: 0,
+                known: false,
+            });
+            false
+        }
     }
 }
 
-/// Lets nobody in any more, and waits for those who are inside.
-fn close(name: &'static CStr) {
+/// Lets nobody in any more, waits for those who are inside, and returns the applications in which there is nobody. The others stay
+/// known to Asterisk.
+fn close(names: &[&'static CStr]) -> Vec<&'static CStr> {
+    let ours = |door: &&mut Door| names.contains(&door.name);
     let mut doors = doors();
-    if let Some(door) = door(&mut doors, name) {
-        door.open = false;
+    doors.iter_mut().filter(ours).for_each(|door| door.open = false);
+    let occupied = |doors: &mut Vec<Door>| doors.iter_mut().filter(ours).any(|door| door.inside > 0);
+    // A count is never half changed, so there is no poison to look for.
+    drop(LEFT.wait_timeout_while(doors, LEAVING, occupied));
+    thread::sleep(THRESHOLD);
+    let mut empty = Vec::new();
+    for door in self::doors()
+        .iter_mut()
+        .filter(ours)
+        .filter(|door| door.inside == 0)
+    {
+        door.known = false;
+        empty.push(door.name);
     }
-    let occupied = |doors: &mut Vec<Door>| door(doors, name).is_some_and(|door| door.inside > 0);
-    if occupied(&mut doors) {
-        // A count is never half changed, so there is no poison to look for.
-        drop(LEFT.wait_timeout_while(doors, LEAVING, occupied));
-        thread::sleep(THRESHOLD);
-    }
+    empty
 }
 
 /// Being inside. Dropping it leaves.
@@ -144,35 +166,44 @@ unsafe extern "C" fn run<A: Application>(channel: *mut sys::ast_channel, args: *
     .0
 }
 
-/// An application that Asterisk knows. Dropping it unregisters it, once those who are inside have left.
+/// Applications that Asterisk knows. Dropping them unregisters those in which there is nobody any more.
 ///
-/// Invariant: the application of that name is registered by us.
-pub struct ApplicationRegistration {
-    name: &'static CStr,
+/// Invariant: the applications of these names are registered by us.
+#[derive(Default)]
+pub struct ApplicationRegistrations {
+    names: Vec<&'static CStr>,
 }
 
-impl ApplicationRegistration {
-    /// Registers an application.
+impl ApplicationRegistrations {
+    /// Registers one more.
     ///
     /// # Errors
     ///
     /// The name is taken, or Asterisk has no memory.
-    pub fn new<A: Application>() -> Result<Self, RegistrationError> {
-        open(A::NAME);
-        // SAFETY: a static string, and the callback is what Asterisk asks for.
-        let refused = unsafe { sys::shim_application_register(A::NAME.as_ptr(), Some(run::<A>)) } != 0;
-        // INVARIANT: the application is registered, or this ends here.
-        if refused {
+    pub fn and<A: Application>(mut self) -> Result<Self, RegistrationError> {
+        let known = open(A::NAME);
+        // SAFETY: a static string, and the callback is what Asterisk asks for. One that is known has this very callback, because the
+        // image stays mapped.
+        if !known && unsafe { sys::shim_application_register(A::NAME.as_ptr(), Some(run::<A>)) } != 0 {
             return Err(RegistrationError::new("dialplan application", A::NAME));
         }
-        Ok(Self { name: A::NAME })
+        if let Some(door) = door(&mut doors(), A::NAME) {
+            door.known = true;
+        }
+        // INVARIANT: the application is registered, or this ended above.
+        self.names.push(A::NAME);
+        Ok(self)
     }
 }
 
-impl Drop for ApplicationRegistration {
+impl Drop for ApplicationRegistrations {
     fn drop(&mut self) {
-        close(self.name);
-        // SAFETY: a static string. By the type's invariant the application of that name is ours.
-        unsafe { sys::ast_unregister_application(self.name.as_ptr()) };
+        if self.names.is_empty() {
+            return;
+        }
+        for name in close(&self.names) {
+            // SAFETY: a static string. By the type's invariant the application of that name is ours, and nobody is inside or is let in.
+            unsafe { sys::ast_unregister_application(name.as_ptr()) };
+        }
     }
 }

@@ -21,7 +21,7 @@ use super::http::Door;
 use super::state::{self, Lasting, State};
 use super::threads::AsteriskThreads;
 use super::{cli, contacts, links, manager, recordings};
-use crate::ast::application::ApplicationRegistration;
+use crate::ast::application::ApplicationRegistrations;
 use crate::ast::cli::CommandRegistration;
 use crate::ast::device_state::DeviceStateRegistration;
 use crate::ast::function::FunctionRegistration;
@@ -42,15 +42,16 @@ const FILE: &str = "planfix.conf";
 /// An unload must end within two seconds; the rest is for Asterisk's own part of it.
 const STOP: Duration = Duration::from_millis(1_700);
 
-/// What is registered with Asterisk. Dropping it unregisters everything.
+/// What is registered with Asterisk. Dropping it unregisters everything, in this order.
 struct Registrations {
+    /// First: who enters one while the others go is not hung up by anybody, and would be waited for.
+    #[expect(dead_code, reason = "held for its Drop")]
+    applications: ApplicationRegistrations,
     subscription: Subscription,
     #[expect(dead_code, reason = "held for its Drop")]
     door: HttpRegistration,
     #[expect(dead_code, reason = "held for its Drop")]
     functions: Vec<FunctionRegistration>,
-    #[expect(dead_code, reason = "held for its Drop")]
-    applications: Vec<ApplicationRegistration>,
     #[expect(dead_code, reason = "held for its Drop")]
     commands: Vec<CommandRegistration>,
     #[expect(dead_code, reason = "held for its Drop")]
@@ -341,10 +342,9 @@ fn register() -> Result<Registrations, RegistrationError> {
             FunctionRegistration::read::<PlanfixContact>()?,
             FunctionRegistration::read_write::<OpGreetingFunction>()?,
         ],
-        applications: vec![
-            ApplicationRegistration::new::<OpGreeting>()?,
-            ApplicationRegistration::new::<OpGreetingMenu>()?,
-        ],
+        applications: ApplicationRegistrations::default()
+            .and::<OpGreeting>()?
+            .and::<OpGreetingMenu>()?,
         commands: cli::register()?,
         actions: manager::register()?,
         lamps: DeviceStateRegistration::new::<Lamps>()?,

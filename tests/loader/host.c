@@ -8,7 +8,8 @@
  *
  *   open FILE | close               dlopen and dlclose; close tells whether the image is still mapped
  *   version TEXT NUMBER             what Asterisk claims to be
- *   load | reload | unload          the module's callbacks
+ *   load | reload | unload          the module's callbacks; the unload is one by force
+ *   unload_by_the_way               one that hangs nobody up
  *   end                             what `core stop now` calls: no unload, but what is registered for it
  *   read NAME HOW SIZE ARGS         a dialplan function; HOW: none (no channel), channel, locked (the caller holds its lock)
  *   write NAME HOW WHO ARGS VALUE   the same, written; WHO: dialplan, outside (AMI and others, with live_dangerously=no)
@@ -589,8 +590,9 @@ static struct {
 	int (*execute)(struct ast_channel *, const char *);
 } applications[MANY];
 
-/* Somebody listens to the channel. */
+/* Somebody listens to the channel, in that application. */
 static int listens;
+static char executed[80];
 
 static int find_application(const char *name)
 {
@@ -630,7 +632,7 @@ int ast_unregister_application(const char *name)
 		say("error", "an application is unregistered that is not registered");
 		return -1;
 	}
-	if (__atomic_load_n(&listens, __ATOMIC_SEQ_CST)) {
+	if (__atomic_load_n(&listens, __ATOMIC_SEQ_CST) && !strcasecmp(executed, name)) {
 		say("error", "an application is unregistered with a channel inside");
 	}
 	applications[at].name = NULL;
@@ -2542,6 +2544,7 @@ static void do_exec(char *rest)
 		say("error", "no such application");
 		return;
 	}
+	snprintf(executed, sizeof(executed), "%s", name);
 	res = applications[at].execute(&channel, rest ? unescape(rest) : "");
 	if (channel.depth || channel.stream || channel.silence || channel.reads != reads) {
 		say("error", "the channel is not as it was");
@@ -2830,6 +2833,8 @@ int main(int argc, char **argv)
 			sayf("returned", "%d", (int) module.info->load());
 		} else if (!strcmp(verb, "reload")) {
 			sayf("returned", "%d", module.info->reload());
+		} else if (!strcmp(verb, "unload_by_the_way")) {
+			sayf("returned", "%d", module.info->unload());
 		} else if (!strcmp(verb, "unload")) {
 			/* Forced, it hangs up who is inside: __ast_module_user_hangup_all(). */
 			hang_up();

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use ast::application::{Application, ApplicationRegistration, Flow};
+use ast::application::{Application, ApplicationRegistrations, Flow};
 use ast::channel::{self, Channel};
 use ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
 use ast::device_state::{self, DeviceState, DeviceStateRegistration, DeviceStates};
@@ -46,7 +46,7 @@ struct State {
     worker: Thread,
     subscription: Subscription,
     door: HttpRegistration,
-    application: ApplicationRegistration,
+    applications: ApplicationRegistrations,
     provider: DeviceStateRegistration,
     functions: Vec<FunctionRegistration>,
     commands: Vec<CommandRegistration>,
@@ -101,7 +101,7 @@ fn start() -> Result<State, Box<dyn std::error::Error>> {
         worker,
         subscription,
         door: HttpRegistration::handler::<Door>()?,
-        application: ApplicationRegistration::new::<Talk>()?,
+        applications: ApplicationRegistrations::default().and::<Talk>()?,
         provider: DeviceStateRegistration::new::<Lamps>()?,
         functions: vec![
             FunctionRegistration::read::<Scratched>()?,
@@ -157,7 +157,7 @@ impl Module for Scratch {
             worker,
             subscription,
             door,
-            application,
+            applications,
             provider,
             functions,
             commands,
@@ -167,7 +167,7 @@ impl Module for Scratch {
             return Unload::Done;
         };
         drop((
-            application,
+            applications,
             provider,
             actions,
             commands,

@@ -48,7 +48,7 @@ mod module {
         "ast_(category_browse|variable_browse|config_destroy)",
         "ast_context_find|ast_exists_extension|ast_http_(uri_link|uri_unlink|prefix|body_read_status)",
         "ast_(unregister_application|devstate_prov_add|devstate_prov_del|devstate_changed_literal)",
-        "ast_(db_put|db_del|db_gettree|db_freetree|answer|indicate|waitfordigit|fileexists)",
+        "ast_(db_put|db_del|db_gettree|db_freetree|answer|indicate|waitfordigit)",
     ];
     const TYPES: [&str; 5] = [
         "shim_.*",

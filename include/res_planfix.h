@@ -252,6 +252,8 @@ enum shim_told {
 	/* The channel is hung up, or wanted elsewhere. */
 	SHIM_TOLD_NOBODY = -2,
 };
+/* Whether shim_tell_sound() would find it, in that language or one that Asterisk takes for it. */
+int shim_sound_exists(const char *sound, const char *language);
 int shim_tell_sound(struct ast_channel *channel, const char *sound, const char *language, const char *breaks);
 int shim_tell_number(struct ast_channel *channel, int number, const char *language, const char *breaks);
 int shim_tell_digits(struct ast_channel *channel, const char *digits, const char *language, const char *breaks);

@@ -887,6 +887,11 @@ fn a_caller_is_told_what_there_is_until_he_presses_a_key_or_goes() {
     assert_eq!(told(&mut host, "answer"), ["answered"]);
     assert_eq!(told(&mut host, "answer"), [""; 0]);
     assert_eq!(told(&mut host, "play one #"), ["played"]);
+    // One of the administrator's own is found where Asterisk looks for it.
+    assert_eq!(told(&mut host, "play own-hello #"), [""; 0]);
+    host.ask("search_custom");
+    assert_eq!(told(&mut host, "play own-hello #"), ["played"]);
+    assert_eq!(told(&mut host, "play /tmp/own-hello #"), [""; 0]);
     // A sound that is missing is not even tried: Asterisk would complain.
     assert_eq!(told(&mut host, "play missing #"), [""; 0]);
     host.part();
@@ -1119,7 +1124,7 @@ fn an_application_that_somebody_does_not_leave_stays_for_him_and_is_taken_up_aga
     host.ask("channel up");
     assert_eq!(
         status(&mut host, "OpGreeting 101,noanswer", "OPGREETINGSTATUS"),
-        "NOGREETING"
+        "NONE"
     );
     host.part();
 }

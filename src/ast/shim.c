@@ -1189,12 +1189,33 @@ static int told(struct ast_channel *channel, int result)
 	return ast_check_hangup(channel) ? SHIM_TOLD_NOBODY : SHIM_TOLD_MISSING;
 }
 
+/* asterisk.conf's sounds_search_custom_dir, of 18.21, 20.6 and every later major version. Before that the bit means nothing (options.h),
+ * and a module that was built there is loaded by those that have it. */
+#ifndef ast_opt_sounds_search_custom
+#define ast_opt_sounds_search_custom ast_test_flag(&ast_options, 1 << 19)
+#endif
+
+int shim_sound_exists(const char *sound, const char *language)
+{
+	char custom[PATH_MAX];
+
+	if (ast_fileexists(sound, NULL, language) > 0) {
+		return 1;
+	}
+	/* ast_streamfile() looks there by itself (main/file.c), and ast_fileexists() does not. */
+	if (!ast_opt_sounds_search_custom || *sound == '/') {
+		return 0;
+	}
+	snprintf(custom, sizeof(custom), "custom/%s", sound);
+	return ast_fileexists(custom, NULL, language) > 0;
+}
+
 int shim_tell_sound(struct ast_channel *channel, const char *sound, const char *language, const char *breaks)
 {
 	int result;
 
 	/* ast_streamfile() would complain of it in the log, twice. */
-	if (!ast_fileexists(sound, NULL, language)) {
+	if (!shim_sound_exists(sound, language)) {
 		return SHIM_TOLD_MISSING;
 	}
 	if (ast_streamfile(channel, sound, language)) {

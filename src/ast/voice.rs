@@ -141,9 +141,8 @@ impl Channel<'_> {
         let (Ok(sound), Ok(language)) = (CString::new(sound), CString::new(language)) else {
             return false;
         };
-        // SAFETY: two NUL-terminated strings; a null format means any.
-        !sound.is_empty()
-            && unsafe { sys::ast_fileexists(sound.as_ptr(), std::ptr::null(), language.as_ptr()) > 0 }
+        // SAFETY: two NUL-terminated strings.
+        !sound.is_empty() && unsafe { sys::shim_sound_exists(sound.as_ptr(), language.as_ptr()) != 0 }
     }
 
     /// Plays a sound, which is a name below Asterisk's sounds or an absolute path, both without extension, until one of the digits

@@ -26,7 +26,7 @@
  *   inside                          calls of callbacks, of functions and of a device's state since it was last asked; how often the thread
  *                                   waited in them, and for how many microseconds it worked
  *   channelvars NAME                the function is read for each snapshot of the channel
- *   transmit_silence                asterisk.conf wants that
+ *   transmit_silence | search_custom   asterisk.conf wants that
  *   leaks                           whether memory was lost that nobody knows of any more, where a sanitizer is in here to tell
  *   leave                           ends the thread on which functions, commands and actions have run so far
  *
@@ -1356,7 +1356,7 @@ void ast_channel_set_connected_line(struct ast_channel *chan, const struct ast_p
 int ast_pthread_create_detached_stack(pthread_t *thread, pthread_attr_t *attr, void *(*start)(void *), void *data, size_t stack,
 	const char *file, const char *caller, int line, const char *name)
 {
-	int res = ast_pthread_create_stack(thread, attr, start, data, stack ? stack : 256 * 1024, file, caller, line, name);
+	int res = ast_pthread_create_stack(thread, attr, start, data, stack ? stack : 512 * 1024, file, caller, line, name);
 
 	if (!res) {
 		pthread_detach(*thread);
@@ -1763,7 +1763,8 @@ int ast_fileexists(const char *name, const char *type, const char *language)
 	if (type) {
 		say("error", "a sound of one format is looked for");
 	}
-	return !strstr(name, "missing");
+	/* Some lie below custom/ alone. */
+	return !strstr(name, "missing") && (!strstr(name, "own-") || !strncmp(name, "custom/", 7));
 }
 
 int ast_streamfile(struct ast_channel *chan, const char *name, const char *language)
@@ -2853,6 +2854,9 @@ int main(int argc, char **argv)
 			wait_for_foreign();
 		} else if (!strcmp(verb, "channelvars")) {
 			snprintf(read_always, sizeof(read_always), "%s", rest);
+		} else if (!strcmp(verb, "search_custom")) {
+			/* AST_OPT_FLAG_SOUNDS_SEARCH_CUSTOM, which older headers do not have. */
+			ast_options.flags |= 1 << 19;
 		} else if (!strcmp(verb, "transmit_silence")) {
 			ast_options.flags |= AST_OPT_FLAG_TRANSMIT_SILENCE;
 		} else if (!strcmp(verb, "inside")) {

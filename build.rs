@@ -262,7 +262,7 @@ mod module {
             .extra_warnings(true)
             .warnings_into_errors(true)
             .define("PLANFIX_ASTERISK_MAJOR", major.to_string().as_str());
-        // Since 16.16, 17.9 and 18.2 MixMonitor tells of itself.
+        // Since 16.17 and 18.3 MixMonitor tells of itself, and in no 17.
         if fs::read_to_string(headers.join("asterisk/stasis_channels.h"))
             .is_ok_and(|text| text.contains("ast_channel_mixmonitor_start_type"))
         {

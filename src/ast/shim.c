@@ -770,7 +770,7 @@ static int on_recording(struct shim_record *record, void *data)
 	return blob->snapshot != NULL;
 }
 
-/* The first releases of 16 and 17 have no such message, and one that was built with newer headers may run there. */
+/* The first releases of 16 and 18 have no such message, and one that was built with newer headers may run there. */
 static struct stasis_message_type *recording_type(void)
 {
 	return ast_channel_mixmonitor_start_type ? ast_channel_mixmonitor_start_type() : NULL;

@@ -6,8 +6,8 @@
 //! that loading and unloading for ever needs no more memory.
 //!
 //! Invariant: behind each entry there is room. Releases of one major version append to these structures, and Asterisk writes what
-//! it has appended: `since` and `provided_by` of a function came with 20.16 and 20.17, 21.11, 22.6 and 22.7. A module that was
-//! built for 22.5 is loaded by 22.6 like any other.
+//! it has appended: `since` of a function came with 20.12, 21.7 and 22.2 and is in every 23, `provided_by` with 20.19,
+//! 22.9 and 23.3. A module that was built for 22.1 is loaded by 22.9 like any other.
 
 use std::ffi::CStr;
 use std::ptr::NonNull;

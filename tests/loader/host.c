@@ -518,7 +518,7 @@ void ast_config_destroy(struct ast_config *config)
 /* ---- main/pbx_functions.c ---- */
 
 /* What a later release of the same major version has behind the entries that it is given, and writes to: `since` and `provided_by` of a
- * function (20.16, 20.17, 21.11, 22.6, 22.7). */
+ * function (20.12, 21.7, 22.2; 20.19, 22.9, 23.3). */
 #define APPENDED 64
 #define APPEND(entry) memset((char *) (entry) + sizeof(*(entry)), 0x5a, APPENDED)
 

@@ -238,26 +238,31 @@ impl Dispatcher {
         self.write_stories(now, false);
     }
 
-    /// How long nothing needs doing unless somebody says something.
+    /// How long nothing needs doing unless somebody says something. What is due counts only where this round could do it: else
+    /// the thread would run in circles until it can.
     fn wait(&self, now: Millis) -> Duration {
-        let mut until = self.next_chores.min(self.recordings.due().unwrap_or(Millis::MAX));
-        if !self.unsaved.is_empty() {
-            until = until.min(if self.status.spool_trouble.is_empty() {
-                self.unsaved_since + SETTLE_WAIT
-            } else {
-                self.next_save
-            });
+        let mut until = self.next_chores;
+        if self.spool.is_some() {
+            until = until.min(self.recordings.due().unwrap_or(until));
+            if !self.unsaved.is_empty() {
+                let due = self.unsaved_since + SETTLE_WAIT;
+                until = until.min(if self.status.spool_trouble.is_empty() {
+                    due
+                } else {
+                    due.max(self.next_save)
+                });
+            }
         }
         if !self.stories.is_empty() {
             until = until.min(self.stories_due());
         }
         match self.gate.permission(now) {
-            Permission::All => {
+            Permission::All if self.has_place() => {
                 until = until.min(self.lanes.next_wake().unwrap_or(until));
                 until = until.min(self.next_turn().unwrap_or(until));
             }
             Permission::Wait(Some(moment)) if !self.lanes.is_empty() => until = until.min(moment),
-            Permission::Wait(_) | Permission::Probe => {}
+            Permission::All | Permission::Wait(_) | Permission::Probe => {}
         }
         Duration::from_millis(until.saturating_sub(now))
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Sender, TrySendError, bounded};
 
 use super::{CHORE, Control, Dispatcher};
 use crate::core::draft::Draft;
@@ -51,9 +51,14 @@ struct Encoder {
 }
 
 impl Recordings {
-    /// When something is to be done.
+    /// When something is to be done, if there is an encoder that would take it.
     pub(super) fn due(&self) -> Option<Millis> {
-        self.setup.as_ref().and_then(|_| self.queue.due())
+        self.setup.as_ref()?;
+        let encoder = self.encoder.as_ref()?;
+        if encoder.jobs.is_full() {
+            return None;
+        }
+        self.queue.due()
     }
 
     pub(super) fn status(&self) -> Option<status::Recordings> {
@@ -224,8 +229,15 @@ impl Dispatcher {
             day,
             setup: Arc::clone(setup),
         };
-        if encoder.jobs.try_send(job).is_err() {
-            recordings.queue.put_back();
+        match encoder.jobs.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => recordings.queue.put_back(),
+            Err(TrySendError::Disconnected(_)) => {
+                recordings.queue.put_back();
+                // Without it nothing is due, and the next reload starts another one.
+                recordings.encoder = None;
+                log::error!("The encoder's thread has ended; recordings wait for a reload");
+            }
         }
     }
 

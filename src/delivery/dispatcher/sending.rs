@@ -19,13 +19,10 @@ const REFUSED_WARNING: Millis = 60_000;
 
 impl Dispatcher {
     pub(super) fn hand_out(&mut self, now: Millis) {
-        if self.spool.is_none() || self.reopen {
-            return;
-        }
         loop {
             let probe = match self.gate.permission(now) {
-                Permission::All if self.lanes.under_way() < self.hands * AHEAD => false,
-                Permission::Probe if self.lanes.under_way() == 0 => true,
+                Permission::All if self.has_place() => false,
+                Permission::Probe if self.has_place() && self.lanes.under_way() == 0 => true,
                 _ => break,
             };
             self.shared.closed.store(probe, Ordering::SeqCst);
@@ -55,6 +52,11 @@ impl Dispatcher {
         }
     }
 
+    /// Whether one more request may be handed out to the workers, if the gate lets it.
+    pub(super) fn has_place(&self) -> bool {
+        self.spool.is_some() && !self.reopen && self.lanes.under_way() < self.hands * AHEAD
+    }
+
     /// Whether something that was born then has waited for so long that nobody waits for it any more.
     pub(super) fn is_late(&self, born: Millis, now: Millis) -> bool {
         now.saturating_sub(born) > millis(self.config.stale_popup)
@@ -72,7 +74,7 @@ impl Dispatcher {
 
     /// When the next request may go that is ready and has to wait for its turn.
     pub(super) fn next_turn(&self) -> Option<Millis> {
-        let waits = self.lanes.is_first_late() && self.has_hand_for_late() && !self.reopen;
+        let waits = self.lanes.is_first_late() && self.has_hand_for_late();
         waits.then(|| self.pace.due())
     }
 

@@ -402,6 +402,132 @@ fn one_call_that_makes_the_server_fail_does_not_hold_the_others_up() {
     assert_eq!(received(&sandbox)[3..], ["INCOMING bad", "COMPLETED bad"]);
 }
 
+/// A proxy before the CRM that dislikes what stands in one request answers as a wrong address does.
+#[test]
+fn one_request_that_is_turned_away_does_not_stop_the_others() {
+    let sandbox = sandbox();
+    let bench = Bench::with(
+        crm(sandbox.url()),
+        settings::Delivery {
+            // One after the other, and for its own sake it would be tried again long after this test.
+            workers: 1,
+            retry_max: 10 * BOUND,
+            ..config()
+        },
+    );
+    bench.tell("before", Kind::Incoming);
+    wait_for(&sandbox, 1);
+    sandbox.set_fault(Fault::new(FaultKind::Status(403, None)).callid("bad"));
+    bench.ask(Question::Pause(true));
+    bench.tell("bad", Kind::Incoming);
+    for n in 0..3 {
+        bench.tell(&format!("good{n}"), Kind::Incoming);
+    }
+    bench.ask(Question::Pause(false));
+    wait_for(&sandbox, 4);
+    let status = bench.until("its failure", |status| status.failed == 1 && status.pending == 0);
+    assert_eq!(status.condition, Condition::Open);
+    let Answer::Events { rows, .. } = bench.ask(Question::Failed { limit: 9 }) else {
+        panic!()
+    };
+    assert_eq!(
+        (rows[0].callid.as_str(), rows[0].reason.as_str()),
+        (
+            "bad",
+            "refused (HTTP 403): other requests are accepted at this address"
+        )
+    );
+    // Where nothing else waits, the next card tells that the address is right.
+    bench.tell("bad", Kind::Completed);
+    bench.until("the doubt", |status| status.condition == Condition::Misconfigured);
+    bench.clock.advance(Duration::from_secs(10));
+    bench.tell("next", Kind::Incoming);
+    wait_for(&sandbox, 5);
+    bench.until("the second failure", |status| {
+        status.failed == 2 && status.pending == 0
+    });
+}
+
+#[test]
+fn an_address_that_is_wrong_for_all_stops_delivery_and_nothing_goes_to_the_failed_list() {
+    let sandbox = sandbox();
+    let bench = Bench::new(sandbox.url());
+    for before in [None, Some("before")] {
+        let calls = ["a", "b", "c"].map(|name| format!("{name}{before:?}"));
+        if let Some(before) = before {
+            bench.tell(before, Kind::Completed);
+            bench.settled();
+        }
+        let (asked, arrived) = (sandbox.requests().len(), received(&sandbox).len());
+        let fault = sandbox.set_fault(Fault::new(FaultKind::Status(403, None)));
+        for call in &calls {
+            bench.tell(call, Kind::Completed);
+        }
+        assert!(
+            sandbox.wait_for(|requests| requests.len() >= asked + 6, BOUND),
+            "it is tried again"
+        );
+        let status = bench.delivery.status();
+        assert_eq!(
+            (status.condition, status.pending, status.failed),
+            (Condition::Misconfigured, 3, 0)
+        );
+        sandbox.clear_fault(fault);
+        wait_for(&sandbox, arrived + 3);
+        assert_eq!(bench.settled().failed, 0);
+    }
+}
+
+#[test]
+fn what_waits_can_be_dropped_unless_it_is_under_way() {
+    let sandbox = sandbox();
+    let bench = Bench::new(sandbox.url());
+    let hang = sandbox.set_fault(Fault::new(FaultKind::Hang));
+    bench.tell("a", Kind::Incoming);
+    assert!(sandbox.wait_for(|requests| !requests.is_empty(), BOUND));
+    for kind in [Kind::Accepted, Kind::Completed] {
+        bench.tell("a", kind);
+    }
+    bench.ask(Question::Pause(true));
+    for kind in CALL {
+        bench.tell("b", kind);
+    }
+    let Answer::Events { rows, .. } = bench.ask(Question::Queue { limit: 99 }) else {
+        panic!()
+    };
+    let id = |callid: &str, kind: Kind| {
+        let row = rows
+            .iter()
+            .find(|row| row.callid == callid && row.kind == kind.word());
+        row.unwrap().id
+    };
+    let Answer::Failed(sentence) = bench.ask(Question::Drop(id("a", Kind::Incoming))) else {
+        panic!()
+    };
+    assert!(sentence.contains("is under way"), "{sentence}");
+    for dropped in [id("a", Kind::Accepted), id("b", Kind::Incoming)] {
+        assert_eq!(bench.ask(Question::Drop(dropped)), Answer::Count(1));
+        assert_eq!(bench.ask(Question::Drop(dropped)), Answer::Count(0));
+    }
+    assert_eq!(bench.ask(Question::Drop(99)), Answer::Count(0));
+    bench.until("the count", |status| status.pending == 5);
+    sandbox.clear_fault(hang);
+    bench.ask(Question::Pause(false));
+    wait_for(&sandbox, 4);
+    let status = bench.settled();
+    assert_eq!(
+        (status.failed, status.dropped_unshown),
+        (0, 1),
+        "ACCEPTED b has no card"
+    );
+    let of = |callid: &str| -> Vec<String> {
+        let all = received(&sandbox).into_iter();
+        all.filter(|name| name.ends_with(callid)).collect()
+    };
+    assert_eq!(of(" a"), ["INCOMING a", "COMPLETED a"]);
+    assert_eq!(of(" b"), ["COMPLETED b", "record b"]);
+}
+
 #[test]
 fn retry_after_is_waited_for() {
     let sandbox = sandbox();

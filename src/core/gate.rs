@@ -7,7 +7,8 @@
 //!   Retry-After: an answer to a request that was under way already must not cut that short;
 //! - a failure tells of the CRM as it was when its request was begun: one that was begun before the last good answer came,
 //!   or before the settings changed, closes nothing. Only a Retry-After and a token that is refused are the CRM's own
-//!   words, and hold whenever they come, as long as the settings are the same.
+//!   words, and hold whenever they come, as long as the settings are the same;
+//! - an address that is wrong for one request and was right for others is doubted, not settled: another call's request tells.
 
 use std::time::Duration;
 
@@ -55,6 +56,9 @@ const CALLS_IN_A_ROW: u32 = 5;
 /// A fresh popup is worth a try, but not more often than this.
 const EAGER: Millis = 5_000;
 
+/// The address was right for others: another call's request is to tell after so long whether it still is.
+const SECOND_OPINION: Millis = 1_000;
+
 /// The gate.
 #[derive(Debug)]
 pub struct Gate {
@@ -70,6 +74,9 @@ pub struct Gate {
     probing: bool,
     answered: Option<Millis>,
     configured: Option<Millis>,
+    /// When the last request was begun that the CRM took under these settings.
+    proven: Option<Millis>,
+    doubtful: bool,
 }
 
 impl Gate {
@@ -89,6 +96,8 @@ impl Gate {
             probing: false,
             answered: None,
             configured: None,
+            proven: None,
+            doubtful: false,
         }
     }
 
@@ -121,6 +130,7 @@ impl Gate {
         // Whatever is still under way tells of the settings from before.
         self.configured = Some(now);
         self.probing = false;
+        (self.proven, self.doubtful) = (None, false);
         if self.condition == Condition::Misconfigured {
             self.condition = Condition::Open;
             self.since = now;
@@ -152,9 +162,9 @@ impl Gate {
         self.next = now;
     }
 
-    /// A fresh popup has come: if the CRM is down, a probe may go earlier than planned.
+    /// A fresh popup has come: if the CRM is down, or its address doubted, a probe may go earlier than planned.
     pub fn fresh(&mut self, now: Millis) {
-        if self.condition == Condition::Down {
+        if self.condition == Condition::Down || self.doubtful {
             self.next = self.next.min((self.last_try + EAGER).max(now));
         }
     }
@@ -167,8 +177,34 @@ impl Gate {
             self.since = now;
         }
         (self.failures, self.next, self.probing) = (0, 0, false);
+        self.doubtful = false;
         self.answered = Some(now);
         was_away
+    }
+
+    /// The CRM itself has read a request that was begun at `begun`: the address is right.
+    pub fn prove(&mut self, begun: Millis) {
+        if !self.is_of_other_settings(begun) {
+            self.proven = self.proven.max(Some(begun));
+        }
+    }
+
+    /// Whether the address was right for a request that was begun at `moment` or later.
+    #[must_use]
+    pub fn is_proven_since(&self, moment: Millis) -> bool {
+        self.proven.is_some_and(|begun| begun >= moment)
+    }
+
+    /// The address is wrong for one request alone so far. If it was ever right under these settings another call's request is
+    /// to tell: soon if one `waits`, else when a fresh popup comes.
+    pub fn doubt(&mut self, waits: bool, now: Millis) {
+        if self.condition != Condition::Misconfigured || self.proven.is_none() {
+            return;
+        }
+        self.doubtful = true;
+        if waits {
+            self.next = self.next.min(now + SECOND_OPINION);
+        }
     }
 
     /// A request that was begun at `begun` failed with this policy.
@@ -179,6 +215,7 @@ impl Gate {
         if self.is_of_other_settings(begun) || (!was_probe && self.is_outdated(policy, begun)) {
             return News::Stale;
         }
+        self.doubtful = false;
         let (condition, wait) = match policy {
             Policy::Fail => return News::Known,
             Policy::Stop => (Condition::Misconfigured, self.recheck),
@@ -441,6 +478,40 @@ mod tests {
         gate.bad(Policy::Stop, 0, 0, 0.5);
         gate.hurry(7);
         assert_eq!(gate.permission(7), Permission::Probe);
+    }
+
+    #[test]
+    fn an_address_that_was_right_for_others_is_asked_about_soon() {
+        let mut gate = gate();
+        assert_eq!(gate.bad(Policy::Stop, 0, 0, 0.5), News::Worse);
+        gate.doubt(true, 0);
+        assert_eq!(
+            gate.permission(5_000),
+            Permission::Wait(Some(300_000)),
+            "it never was right"
+        );
+        gate.fresh(5_000);
+        assert_eq!(gate.permission(5_000), Permission::Wait(Some(300_000)));
+        gate.prove(300_000);
+        assert!(gate.good(300_010));
+        assert!(gate.is_proven_since(300_000) && !gate.is_proven_since(300_001));
+        gate.sent(400_000);
+        assert_eq!(gate.bad(Policy::Stop, 400_000, 400_000, 0.5), News::Worse);
+        gate.doubt(false, 400_000);
+        assert_eq!(gate.permission(400_000), Permission::Wait(Some(700_000)));
+        gate.fresh(402_000);
+        assert_eq!(gate.permission(402_000), Permission::Wait(Some(405_000)));
+        gate.doubt(true, 402_000);
+        assert_eq!(gate.permission(403_000), Permission::Probe);
+        // Another one fails that way too: there is no doubt any more.
+        gate.sent(403_000);
+        assert_eq!(gate.bad(Policy::Stop, 403_000, 403_000, 0.5), News::Known);
+        gate.fresh(404_000);
+        assert_eq!(gate.permission(410_000), Permission::Wait(Some(703_000)));
+        // Another address has to prove itself.
+        gate.reconfigure(Duration::from_secs(300), 500_000);
+        gate.prove(499_999);
+        assert!(!gate.is_proven_since(0));
     }
 
     #[test]

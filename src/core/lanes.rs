@@ -117,7 +117,28 @@ impl Lanes {
             return None;
         }
         let (_, _, callid) = self.ready.pop_first()?;
-        let lane = self.lanes.get_mut(&callid)?;
+        self.send(&callid)
+    }
+
+    /// The same for a probe: of what is ready, late or not, that which was turned away the longest ago, by what is said of each
+    /// number, and before it what never was.
+    pub fn next_probe(
+        &mut self,
+        now: Millis,
+        turned_away: impl Fn(u64) -> Option<Millis>,
+    ) -> Option<Arc<Parcel>> {
+        self.wake(now);
+        let first = self
+            .ready
+            .iter()
+            .min_by_key(|(_, id, _)| turned_away(*id))?
+            .clone();
+        self.ready.remove(&first);
+        self.send(&first.2)
+    }
+
+    fn send(&mut self, callid: &str) -> Option<Arc<Parcel>> {
+        let lane = self.lanes.get_mut(callid)?;
         lane.state = LaneState::UnderWay;
         self.under_way += 1;
         lane.waiting.front().cloned()
@@ -421,6 +442,29 @@ mod tests {
         lanes.finish("a");
         lanes.finish("c");
         assert!(lanes.lanes.is_empty());
+    }
+
+    #[test]
+    fn a_probe_is_what_was_not_turned_away_before_or_long_ago() {
+        let mut lanes = Lanes::default();
+        for (id, callid) in [(1, "a"), (2, "b"), (3, "c")] {
+            lanes.push(parcel(id, callid), Haste::Live);
+        }
+        let mut probe = |turned_away: &[(u64, u64)]| {
+            let known = |id| {
+                turned_away
+                    .iter()
+                    .find(|known| known.0 == id)
+                    .map(|known| known.1)
+            };
+            let parcel = lanes.next_probe(9, known).unwrap();
+            lanes.rest(&parcel.draft.callid, 9);
+            parcel.id
+        };
+        assert_eq!(probe(&[]), 1);
+        assert_eq!(probe(&[(1, 5)]), 2);
+        assert_eq!(probe(&[(1, 5), (2, 6)]), 3);
+        assert_eq!(probe(&[(1, 8), (2, 6), (3, 7)]), 2);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Question {
     },
     /// Failed events go again: one, or all.
     Retry(Option<u64>),
-    /// A failed event is dropped.
+    /// A failed event is dropped, or one that waits and is not under way.
     Drop(u64),
     /// Delivered events go again.
     Replay(Replay),

@@ -30,7 +30,10 @@ pub(crate) enum Job {
 /// How a request went.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Acknowledged,
+    /// The CRM has taken it.
+    Acknowledged {
+        begun: Millis,
+    },
     /// It failed; what that tells depends on when it was begun.
     Trouble {
         trouble: Trouble,
@@ -59,7 +62,7 @@ pub(crate) fn work(
             } else {
                 let begun = clock.steady();
                 match catch_unwind(AssertUnwindSafe(|| attempt(&parcel, shared))) {
-                    Ok(Ok(())) => Outcome::Acknowledged,
+                    Ok(Ok(())) => Outcome::Acknowledged { begun },
                     Ok(Err(trouble)) => Outcome::Trouble { trouble, begun },
                     Err(_) => Outcome::Panicked,
                 }

@@ -11,7 +11,7 @@ use crate::ast::registration::RegistrationError;
 use crate::core::table::{Column, WIDTH, fields, lines, wrap};
 use crate::delivery::Delivery;
 use crate::delivery::question::{Answer, Question};
-use crate::delivery::spool::Replay;
+use crate::delivery::spool::{Listed, Replay};
 
 /// Longest wait for a completion: whoever presses the key notices more.
 pub(super) const COMPLETION: Duration = Duration::from_millis(200);
@@ -25,7 +25,7 @@ pub(super) fn register() -> Result<Vec<CommandRegistration>, RegistrationError> 
         CommandRegistration::new::<ShowFailed>()?,
         CommandRegistration::new::<Check>()?,
         CommandRegistration::new::<Retry>()?,
-        CommandRegistration::new::<DropFailed>()?,
+        CommandRegistration::new::<DropRequest>()?,
         CommandRegistration::new::<ReplayDelivered>()?,
         CommandRegistration::new::<Pause>()?,
         CommandRegistration::new::<Resume>()?,
@@ -67,7 +67,7 @@ fn outcome(done: Option<()>) -> Outcome {
 }
 
 /// What can be completed to: texts for an empty question, none when the spool does not answer at once.
-fn candidates(question: Question, text: impl Fn(&crate::delivery::spool::Listed) -> String) -> Vec<String> {
+fn candidates(question: Question, text: impl Fn(&Listed) -> String) -> Vec<String> {
     let answer = state::current().and_then(|state| state.delivery.as_ref()?.ask(question, COMPLETION));
     match answer {
         Some(Answer::Events { rows, .. }) => {
@@ -256,19 +256,21 @@ impl Command for Retry {
     }
 }
 
-struct DropFailed;
+struct DropRequest;
 
-impl Command for DropFailed {
+impl Command for DropRequest {
     const COMMAND: &'static CStr = c"planfix drop";
-    const SUMMARY: &'static CStr = c"Give a failed request up";
-    const USAGE: &'static CStr =
-        c"Usage: planfix drop <id>\n       Takes a failed request out of the list for good.\n";
+    const SUMMARY: &'static CStr = c"Give a request up that has failed or waits";
+    const USAGE: &'static CStr = c"Usage: planfix drop <id>\n       Takes a failed request out of the list, or a waiting one out of the queue, for good.\n       One that is under way to Planfix cannot be dropped.\n       See also: planfix show failed, planfix show queue.\n";
 
     fn complete(at: &Completion<'_>) -> Vec<String> {
         if at.position > 0 {
             return Vec::new();
         }
-        candidates(Question::Failed { limit: ROWS }, |row| row.id.to_string())
+        let number = |row: &Listed| row.id.to_string();
+        let mut texts = candidates(Question::Failed { limit: ROWS }, number);
+        texts.extend(candidates(Question::Queue { limit: ROWS }, number));
+        texts
     }
 
     fn run(args: &[&str], out: &mut Out) -> Outcome {
@@ -278,7 +280,9 @@ impl Command for DropFailed {
         };
         outcome(ask(out, Question::Drop(id)).map(|answer| {
             out.line(&match answer {
-                Answer::Count(0) => format!("There is no failed request {id}: see 'planfix show failed'."),
+                Answer::Count(0) => format!(
+                    "There is no failed request {id}, and none of that number waits: see 'planfix show failed' and 'planfix show queue'."
+                ),
                 _ => format!("Request {id} was dropped."),
             });
         }))

@@ -7,6 +7,7 @@
 //!   pending has been read, and what lies beyond it in memory is known to the lanes by its number;
 //! - an event of a call never overtakes an older one of the same call, wherever either of them lies.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -127,6 +128,8 @@ pub(crate) struct Dispatcher {
     linger_until: Millis,
     published: Millis,
     unshown: Recent<()>,
+    /// Pending events for which the address was wrong, and when the last such request was begun.
+    turned_away: HashMap<u64, Millis>,
     refused_since_warning: u64,
     next_refused_warning: Millis,
     reopen: bool,
@@ -190,6 +193,7 @@ impl Dispatcher {
             linger_until: 0,
             published: 0,
             unshown: Recent::new(UNSHOWN),
+            turned_away: HashMap::new(),
             refused_since_warning: 0,
             next_refused_warning: 0,
             reopen: false,

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::sending::card;
 use super::{Control, Dispatcher, stories};
 use crate::core::backoff::Backoff;
+use crate::core::gate::Millis;
+use crate::core::lanes::Parcel;
 use crate::core::settings;
 use crate::delivery::question::{Answer, Question};
-use crate::delivery::spool::State;
+use crate::delivery::spool::{Change, SpoolError, State};
 use crate::delivery::worker::{self, Job};
 
 impl Dispatcher {
@@ -49,10 +52,13 @@ impl Dispatcher {
                 self.status.failed = failed.saturating_sub(count as u64);
                 Answer::Count(count)
             }),
-            Question::Drop(id) => spool.drop_failed(id, wall).map(|dropped| {
-                self.status.failed = failed.saturating_sub(u64::from(dropped));
-                Answer::Count(usize::from(dropped))
-            }),
+            Question::Drop(id) => match spool.drop_failed(id, wall) {
+                Ok(false) => return self.drop_waiting(id, now),
+                dropped => dropped.map(|_| {
+                    self.status.failed = failed.saturating_sub(1);
+                    Answer::Count(1)
+                }),
+            },
             Question::Replay(ref what) => spool.replay(what).map(|count| {
                 self.pending += count as u64;
                 Answer::Count(count)
@@ -79,11 +85,52 @@ impl Dispatcher {
         answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
     }
 
+    /// Takes a waiting event out of the queue for good. What its call has behind it goes on in its order.
+    fn drop_waiting(&mut self, id: u64, now: Millis) -> Answer {
+        let held = self.lanes.take(|parcel| parcel.id == id).pop();
+        if held.is_none() && self.lanes.contains(id) {
+            return Answer::Failed(format!("request {id} is under way to Planfix just now"));
+        }
+        let found = match held {
+            Some(parcel) => Ok(Some(parcel)),
+            None => self.beside_lanes(id),
+        };
+        match found {
+            Ok(Some(parcel)) => {
+                if parcel.draft.kind.opens() {
+                    self.unshown.note(&card(&parcel), ());
+                }
+                let reason = Some("dropped by the operator".to_owned());
+                self.settle(id, State::Dropped, reason, now);
+                self.save(now, true);
+                Answer::Count(1)
+            }
+            Ok(None) => Answer::Count(0),
+            Err(error) => Answer::Failed(error.to_string()),
+        }
+    }
+
+    /// A pending event that stands in no lane: on the disk, or in memory until the disk takes it.
+    fn beside_lanes(&self, id: u64) -> Result<Option<Arc<Parcel>>, SpoolError> {
+        for change in self.unsaved.iter().rev().filter(|change| change.id() == id) {
+            match change {
+                Change::Settle { .. } => return Ok(None),
+                Change::Add(parcel) => return Ok(Some(Arc::clone(parcel))),
+                Change::Tried { .. } => {}
+            }
+        }
+        let Some(spool) = &self.spool else { return Ok(None) };
+        let rows = spool.pending_after(id.saturating_sub(1), 1)?;
+        Ok(rows.into_iter().find(|row| row.id == id).map(Arc::new))
+    }
+
     pub(super) fn reconfigure(&mut self, config: settings::Delivery) {
         let now = self.clock.steady();
         self.gate.reconfigure(config.retry_max, now);
         self.backoff = Backoff::up_to(config.retry_max);
         self.pace.start_over();
+        // They tell of the address from before.
+        self.turned_away.clear();
         self.lanes.wake_all();
         self.reopen = self.spool.as_ref().is_none_or(|spool| spool.path().is_none());
         if let Some(spool) = &mut self.spool

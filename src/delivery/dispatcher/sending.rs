@@ -26,10 +26,14 @@ impl Dispatcher {
                 _ => break,
             };
             self.shared.closed.store(probe, Ordering::SeqCst);
-            let late = probe || self.late_may_go(now);
-            let Some(parcel) = self.lanes.next(now, late) else {
-                break;
+            let late = self.late_may_go(now);
+            let next = if probe {
+                let turned_away = &self.turned_away;
+                self.lanes.next_probe(now, |id| turned_away.get(&id).copied())
+            } else {
+                self.lanes.next(now, late)
             };
+            let Some(parcel) = next else { break };
             if let Some(reason) = self.pointless(&parcel, now) {
                 self.give_up(&parcel, reason, now);
                 self.lanes.finish(&parcel.draft.callid);
@@ -105,6 +109,7 @@ impl Dispatcher {
 
     pub(super) fn settle(&mut self, id: u64, state: State, reason: Option<String>, now: Millis) {
         self.pending = self.pending.saturating_sub(1);
+        self.turned_away.remove(&id);
         match state {
             State::Delivered => self.status.delivered += 1,
             State::Failed => self.status.failed += 1,
@@ -126,7 +131,8 @@ impl Dispatcher {
         let now = self.clock.steady();
         let callid = parcel.draft.callid.as_str();
         match outcome {
-            Outcome::Acknowledged => {
+            Outcome::Acknowledged { begun } => {
+                self.gate.prove(begun);
                 self.status.last_good = Some(now);
                 self.welcome(now);
                 self.settle(parcel.id, State::Delivered, None, now);
@@ -166,6 +172,8 @@ impl Dispatcher {
 
     pub(super) fn trouble(&mut self, parcel: &Parcel, trouble: &Trouble, begun: Millis, now: Millis) {
         let callid = parcel.draft.callid.as_str();
+        let its_own = self.its_own(parcel.id, trouble);
+        let trouble = its_own.as_ref().unwrap_or(trouble);
         let policy = trouble.policy();
         let attempts = parcel.attempts + 1;
         self.note(
@@ -177,6 +185,9 @@ impl Dispatcher {
             now,
         );
         if policy == Policy::Fail {
+            if its_own.is_none() {
+                self.gate.prove(begun);
+            }
             self.welcome(now);
             self.settle(parcel.id, State::Failed, Some(trouble.to_string()), now);
             self.lanes.finish(callid);
@@ -187,6 +198,9 @@ impl Dispatcher {
         if news != News::Stale {
             self.status.reason = trouble.to_string();
             trouble.cure().clone_into(&mut self.status.cure);
+            if matches!(trouble, Trouble::Address(_)) {
+                self.suspect(parcel, news, begun, now);
+            }
         }
         if news == News::Worse {
             self.shared.closed.store(true, Ordering::SeqCst);
@@ -209,6 +223,33 @@ impl Dispatcher {
             0
         };
         self.lanes.rest(callid, now + rest);
+    }
+
+    /// Something before the CRM dislikes what stands in this very request: it was turned away before, the same address was right
+    /// for another that was not begun earlier, and nothing speaks against it now.
+    fn its_own(&self, id: u64, trouble: &Trouble) -> Option<Trouble> {
+        let Trouble::Address(status) = *trouble else {
+            return None;
+        };
+        let before = self.turned_away.get(&id)?;
+        let is_right = self.gate.is_proven_since(*before) && self.gate.condition().0 == Condition::Open;
+        is_right.then(|| Trouble::Refused {
+            status,
+            error: "other requests are accepted at this address".to_owned(),
+        })
+    }
+
+    /// The address is wrong for this request. If it is the only one since the address was last right, another call's tells.
+    fn suspect(&mut self, parcel: &Parcel, news: News, begun: Millis, now: Millis) {
+        self.turned_away.insert(parcel.id, begun);
+        let alone = self
+            .turned_away
+            .iter()
+            .all(|(id, moment)| *id == parcel.id || self.gate.is_proven_since(*moment));
+        if alone {
+            let others_wait = self.lanes.of_call(&parcel.draft.callid).count() < self.lanes.len();
+            self.gate.doubt(news == News::Worse && others_wait, now);
+        }
     }
 
     /// A CRM that refuses everything must not fill the log.
@@ -235,6 +276,6 @@ impl Dispatcher {
 }
 
 /// One card on one screen.
-fn card(parcel: &Parcel) -> String {
+pub(super) fn card(parcel: &Parcel) -> String {
     format!("{}\n{}", parcel.draft.callid, parcel.draft.ext)
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use res_planfix::core::secret::Secret;
 use res_planfix::core::settings::{self, Crm};
 use res_planfix::delivery::clock::ShiftedClock;
 use res_planfix::delivery::question::{Answer, Question};
-use res_planfix::delivery::spool::Replay;
+use res_planfix::delivery::spool::{Replay, Spool};
 use res_planfix::delivery::status::{Room, Status};
 use res_planfix::delivery::threads::StdThreads;
 use res_planfix::delivery::{Delivery, Refusal, Surroundings};
@@ -633,6 +634,45 @@ fn stopping_is_quick_whatever_the_crm_does_and_nothing_is_lost() {
             BOUND,
         );
         assert!(arrived, "{spec}: {:?}", received(&sandbox));
+    }
+}
+
+/// The module is disabled or unloaded while calls go on: an event that was accepted in that very moment is on the disk.
+#[test]
+fn what_is_accepted_while_the_delivery_stops_is_kept() {
+    let sandbox = sandbox();
+    let mut bench = Bench::new(sandbox.url());
+    let mut accepted = 0;
+    for _ in 0..6 {
+        bench.ask(Question::Pause(true));
+        let (delivery, begun) = (&bench.delivery, AtomicBool::new(false));
+        accepted += std::thread::scope(|scope| {
+            let submitting = [0, 1].map(|_| {
+                scope.spawn(|| {
+                    let mut taken = 0;
+                    loop {
+                        match delivery.submit(vec![draft("a", Kind::Completed)]) {
+                            Ok(()) => taken += 1,
+                            Err(Refusal::Stopped) => return taken,
+                            Err(_) => std::thread::yield_now(),
+                        }
+                        begun.store(true, Ordering::SeqCst);
+                    }
+                })
+            });
+            while !begun.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            assert!(delivery.stop(BOUND));
+            submitting
+                .map(|thread| thread.join().unwrap())
+                .iter()
+                .sum::<u64>()
+        });
+        let opened = Spool::open(&bench.spool(), 1 << 30, 0).unwrap();
+        assert_eq!(opened.spool.totals().unwrap().pending, accepted);
+        opened.spool.close();
+        bench.delivery = start(&bench.spool(), &bench.crm, &bench.config, &bench.clock);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - [`Delivery::submit`] copies and returns: it takes no lock that is held across I/O and waits for nothing;
 //! - the spool is written by one thread, the dispatcher; requests are made by the workers;
+//! - what is accepted while the delivery is being stopped is written, and what comes later is refused: nothing falls between;
 //! - an accepted event reaches the spool before it reaches a worker, unless the disk refuses it, which is said aloud;
 //! - [`Delivery::stop`] ends within its deadline whatever the network or the disk does.
 
@@ -35,7 +36,7 @@ pub mod threads;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -95,7 +96,7 @@ impl std::fmt::Display for Refusal {
         f.write_str(match self {
             Self::Stalled => "the disk does not answer and the inbox is full",
             Self::Full => "the spool is full: see 'planfix show status', and max_spool in planfix.conf",
-            Self::Stopped => "the module is being unloaded",
+            Self::Stopped => "the module is being unloaded or disabled",
         })
     }
 }
@@ -106,6 +107,8 @@ pub(crate) struct Shared {
     pub(crate) room: AtomicU8,
     pub(crate) closed: AtomicBool,
     pub(crate) stopping: AtomicBool,
+    /// Threads that are putting something into the inbox.
+    pub(crate) submitting: AtomicUsize,
     /// A thread of the dispatcher's still ran when it ended.
     pub(crate) left_behind: AtomicBool,
     pub(crate) refused: AtomicU64,
@@ -154,6 +157,7 @@ impl Delivery {
             room: AtomicU8::new(Room::Ample as u8),
             closed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            submitting: AtomicUsize::new(0),
             left_behind: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             stories_left_out: AtomicU64::new(0),
@@ -207,10 +211,9 @@ impl Delivery {
                 wall: self.clock.wall(),
                 steady: self.clock.steady(),
             };
-            match self.inbox.try_send(accepted) {
+            match self.put(accepted) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Full(_)) => Refusal::Stalled,
-                Err(TrySendError::Disconnected(_)) => Refusal::Stopped,
+                Err(refusal) => refusal,
             }
         };
         self.shared.refused.fetch_add(1, Ordering::Relaxed);
@@ -228,10 +231,23 @@ impl Delivery {
             wall: self.clock.wall(),
             steady: self.clock.steady(),
         };
-        self.inbox.try_send(accepted).map_err(|error| match error {
-            TrySendError::Full(_) => Refusal::Stalled,
-            TrySendError::Disconnected(_) => Refusal::Stopped,
-        })
+        self.put(accepted)
+    }
+
+    /// Into the inbox, unless the delivery is being stopped. Whoever empties the inbox for the last time does so after `stopping`
+    /// is set and while nobody is counted here, so that nothing can come after it.
+    fn put(&self, accepted: Accepted) -> Result<(), Refusal> {
+        self.shared.submitting.fetch_add(1, Ordering::SeqCst);
+        let put = if self.shared.stopping.load(Ordering::SeqCst) {
+            Err(Refusal::Stopped)
+        } else {
+            self.inbox.try_send(accepted).map_err(|error| match error {
+                TrySendError::Full(_) => Refusal::Stalled,
+                TrySendError::Disconnected(_) => Refusal::Stopped,
+            })
+        };
+        self.shared.submitting.fetch_sub(1, Ordering::SeqCst);
+        put
     }
 
     /// How recordings are treated from now on; `None`: they are left alone. Never waits.

@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 use super::{Control, Dispatcher};
 use crate::delivery::Accepted;
 use crate::delivery::spool::Change;
+use crate::delivery::worker::Job;
+
+/// Putting an event into the inbox takes a microsecond, unless the machine has no processor for that thread.
+const SUBMITTING: Duration = Duration::from_millis(100);
 
 impl Dispatcher {
     /// Writes what was accepted, lets requests end, breaks the others off.
@@ -24,14 +28,17 @@ impl Dispatcher {
             self.shared.left_behind.store(true, Ordering::SeqCst);
             log::warn!("The encoder's thread still waits for the disk and is left behind; it ends by itself");
         }
-        drop(self.jobs);
-        drop(self.waiting_jobs);
-        for worker in self.workers {
+        for _ in 0..self.hands {
+            let _ = self.jobs.send(Job::Retire);
+        }
+        for worker in std::mem::take(&mut self.workers) {
             if !worker.join(Duration::from_millis(300)) {
                 self.shared.left_behind.store(true, Ordering::SeqCst);
                 log::warn!("A worker still waits for the network and is left behind; it ends by itself");
             }
         }
+        // A thread that was held up in the middle of submitting may have had its event accepted meanwhile.
+        self.keep_the_rest();
         if !self.unsaved.is_empty() {
             let lost = self
                 .unsaved
@@ -56,6 +63,10 @@ impl Dispatcher {
 
     pub(super) fn keep_the_rest(&mut self) {
         let now = self.clock.steady();
+        let until = Instant::now() + SUBMITTING;
+        while self.shared.submitting.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            std::thread::yield_now();
+        }
         let fresh: Vec<Accepted> = self.accepted.try_iter().collect();
         self.take_in(fresh, now);
         self.next_save = 0;

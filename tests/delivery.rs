@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use planfix_sandbox::{Fault, FaultKind, Options, Request, Sandbox, Tls};
 use res_planfix::core::draft::{Draft, Form, Kind};
 use res_planfix::core::gate::Condition;
+use res_planfix::core::lanes::Parcel;
 use res_planfix::core::secret::Secret;
 use res_planfix::core::settings::{self, Crm};
-use res_planfix::delivery::clock::ShiftedClock;
+use res_planfix::delivery::clock::{Clock as _, ShiftedClock};
 use res_planfix::delivery::question::{Answer, Question};
-use res_planfix::delivery::spool::{Replay, Spool};
+use res_planfix::delivery::spool::{Change, Replay, Spool, State};
 use res_planfix::delivery::status::{Room, Status};
 use res_planfix::delivery::threads::StdThreads;
 use res_planfix::delivery::{Delivery, Refusal, Surroundings};
@@ -780,6 +781,83 @@ fn what_was_delivered_can_be_sent_again() {
         panic!()
     };
     assert!(sentence.contains("'x' is not a time"), "{sentence}");
+}
+
+/// A week is sent again by mistake, and it rings meanwhile.
+#[test]
+fn sending_many_again_holds_nothing_up() {
+    const MANY: usize = 20_000;
+    let sandbox = sandbox();
+    let mut bench = Bench::with(
+        crm(sandbox.url()),
+        settings::Delivery {
+            backlog_rate: 0,
+            stale_popup: Duration::from_secs(86_400),
+            ..config()
+        },
+    );
+    assert!(bench.delivery.stop(BOUND));
+    let mut spool = Spool::open(&bench.spool(), 1 << 30, 0).unwrap().spool;
+    let now = bench.clock.wall();
+    for first in (0..MANY).step_by(1_000) {
+        let mut changes = Vec::new();
+        for n in first..first + 1_000 {
+            let id = spool.take_id();
+            changes.push(Change::Add(Arc::new(Parcel {
+                id,
+                accepted: now,
+                born: 0,
+                attempts: 0,
+                // The two ends of each call are far apart.
+                draft: draft(
+                    &format!("c{}", n % (MANY / 2)),
+                    if n < MANY / 2 {
+                        Kind::Completed
+                    } else {
+                        Kind::Record
+                    },
+                ),
+            })));
+            changes.push(Change::Settle {
+                id,
+                state: State::Delivered,
+                reason: None,
+                at: now,
+            });
+        }
+        spool.commit(&changes).unwrap();
+    }
+    spool.close();
+    bench.delivery = start(&bench.spool(), &bench.crm, &bench.config, &bench.clock);
+    let order = Replay::Between("2020-01-01".to_owned(), "2100-01-01".to_owned());
+    let Answer::GoesOn(so_far) = bench.ask(Question::Replay(order)) else {
+        panic!("all at once")
+    };
+    assert!(so_far < MANY / 10, "{so_far}");
+    bench.tell("rings", Kind::Incoming);
+    bench.tell("c7", Kind::Incoming);
+    wait_for(&sandbox, MANY + 2);
+    assert_eq!(bench.settled().delivered, MANY as u64 + 2);
+    let all = received(&sandbox);
+    assert_eq!(all.len(), MANY + 2, "each once");
+    let place = |wanted: &str| all.iter().position(|name| name == wanted).unwrap();
+    assert!(
+        place("INCOMING rings") < MANY / 2,
+        "{} of {MANY}",
+        place("INCOMING rings")
+    );
+    let mut ended = std::collections::HashSet::new();
+    for name in &all {
+        if let Some(callid) = name.strip_prefix("COMPLETED ") {
+            ended.insert(callid);
+        } else if let Some(callid) = name.strip_prefix("record ") {
+            assert!(ended.contains(callid), "{name} came before the end");
+        }
+    }
+    assert!(
+        place("INCOMING c7") > place("record c7"),
+        "what goes again of a call stands before what is new"
+    );
 }
 
 #[test]

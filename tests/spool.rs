@@ -8,7 +8,7 @@ use res_planfix::core::draft::{Draft, Kind};
 use res_planfix::core::lanes::Parcel;
 use res_planfix::core::open_card::{OpenCard, OpenCards};
 use res_planfix::core::recording::queue::{Recording, State as Stage};
-use res_planfix::delivery::spool::{Change, Replay, Spool, SpoolError, State};
+use res_planfix::delivery::spool::{Change, Resending, Spool, SpoolError, State};
 use res_planfix::delivery::story::{Story, Told};
 
 const LIMIT: u64 = 64 << 20;
@@ -400,6 +400,54 @@ fn a_link_in_place_of_the_file_is_refused() {
     assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
 }
 
+/// Everything that was ordered, portion by portion.
+fn all(spool: &mut Spool, mut resending: Resending) -> usize {
+    while !resending.is_done() {
+        spool.resend(&mut resending).unwrap();
+    }
+    resending.count()
+}
+
+fn retry_all(spool: &mut Spool) -> usize {
+    let resending = spool.resend_failed();
+    all(spool, resending)
+}
+
+#[test]
+fn failed_events_go_again_in_portions_each_once_and_in_the_order_of_their_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    let callid = |n: u64| format!("c{}", n % 7);
+    for n in 0..1_200 {
+        let id = add(&mut spool, &callid(n), Kind::Completed);
+        settle(&mut spool, id, State::Failed, Some("refused"));
+    }
+    let mut resending = spool.resend_failed();
+    assert_eq!(spool.resend(&mut resending).unwrap(), 500);
+    assert!(!resending.is_done());
+    // One of these fails again, and one of those that are still to go is asked for by its call.
+    let first = spool.pending_after(0, 1).unwrap()[0].id;
+    settle(&mut spool, first, State::Failed, Some("refused"));
+    let left = spool.resend_of_call(&mut resending, "c3").unwrap();
+    assert_eq!(left, (500..1_200).filter(|n| n % 7 == 3).count());
+    assert_eq!(spool.resend_of_call(&mut resending, "c3").unwrap(), 0);
+    let fresh = add(&mut spool, "c3", Kind::Record);
+    assert_eq!(all(&mut spool, resending), 1_200);
+    let rows = spool.pending_after(0, 2_000).unwrap();
+    assert_eq!(
+        rows.len(),
+        1_200,
+        "all but the one that failed again, and the fresh one"
+    );
+    let of_call: Vec<u64> = rows
+        .iter()
+        .filter(|row| row.draft.callid == "c3")
+        .map(|row| row.id)
+        .collect();
+    assert_eq!(of_call.last(), Some(&fresh), "what goes again stands before it");
+    assert_eq!(spool.totals().unwrap().failed, 1);
+}
+
 #[test]
 fn failed_events_are_listed_retried_and_dropped() {
     let folder = tempfile::tempdir().unwrap();
@@ -419,11 +467,11 @@ fn failed_events_are_listed_retried_and_dropped() {
     assert_eq!(rows.len(), 3);
     assert_eq!(rows[0].reason, "refused (HTTP 400): Invalid parameters");
     assert!(rows[0].accepted.starts_with("2025-11-2"), "{}", rows[0].accepted);
-    assert_eq!(spool.retry(Some(ids[1])).unwrap(), 1);
-    assert_eq!(spool.retry(Some(999)).unwrap(), 0);
+    assert_eq!(spool.retry(ids[1]).unwrap(), 1);
+    assert_eq!(spool.retry(999).unwrap(), 0);
     assert!(spool.drop_failed(ids[0], 0).unwrap());
     assert!(!spool.drop_failed(ids[0], 0).unwrap());
-    assert_eq!(spool.retry(None).unwrap(), 1);
+    assert_eq!(retry_all(&mut spool), 1);
     let pending: Vec<String> = spool
         .pending_after(0, 10)
         .unwrap()
@@ -442,17 +490,18 @@ fn delivered_events_go_again_by_call_and_by_time() {
         let id = add(&mut spool, callid, Kind::Completed);
         settle(&mut spool, id, State::Delivered, None);
     }
-    assert_eq!(spool.replay(&Replay::Call("a".to_owned())).unwrap(), 2);
-    assert_eq!(spool.replay(&Replay::Call("a".to_owned())).unwrap(), 0);
-    let between = |from: &str, to: &str| Replay::Between(from.to_owned(), to.to_owned());
-    assert_eq!(spool.replay(&between("2020-01-01", "2020-01-02")).unwrap(), 0);
-    assert_eq!(
-        spool.replay(&between("2025-11-20", "2025-11-23 12:00")).unwrap(),
-        1
-    );
+    assert_eq!(spool.replay("a").unwrap(), 2);
+    assert_eq!(spool.replay("a").unwrap(), 0);
+    for (from, to, count) in [
+        ("2020-01-01", "2020-01-02", 0),
+        ("2025-11-20", "2025-11-23 12:00", 1),
+    ] {
+        let resending = spool.resend_between(from, to, 0).unwrap();
+        assert_eq!(all(&mut spool, resending), count);
+    }
     for wrong in ["", "now", "yesterday", "2025-13-45"] {
         let error = spool
-            .replay(&between(wrong, "2025-11-23"))
+            .resend_between(wrong, "2025-11-23", 0)
             .unwrap_err()
             .to_string();
         assert!(error.contains("is not a time"), "{error}");
@@ -783,8 +832,8 @@ fn a_card_stays_open_whatever_becomes_of_its_requests_and_is_not_reopened_by_a_r
     ] {
         settle(&mut spool, id, state, None);
     }
-    assert_eq!(spool.replay(&Replay::Call("over".to_owned())).unwrap(), 2);
-    assert_eq!(spool.retry(None).unwrap(), 1);
+    assert_eq!(spool.replay("over").unwrap(), 2);
+    assert_eq!(retry_all(&mut spool), 1);
     assert!(spool.forget(State::Dropped, u64::MAX, 10).unwrap() == 1);
     drop(spool);
     let open: Vec<String> = open(folder.path())

@@ -57,6 +57,8 @@ pub enum Answer {
     },
     /// How many events it concerned.
     Count(usize),
+    /// How many events it concerned so far; the others follow in portions, while everything else goes on.
+    GoesOn(usize),
     /// Done.
     Done,
     /// Cards, the oldest first.

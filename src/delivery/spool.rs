@@ -25,8 +25,10 @@ mod memory;
 mod open_cards;
 mod recordings;
 mod rescue;
+mod resending;
 mod stories;
 
+pub use self::resending::Resending;
 pub use rescue::Rescued;
 
 use crate::core::draft::{Draft, Kind};
@@ -74,7 +76,6 @@ const COUNT_FAILED: &str =
     "SELECT count(*) FROM event INDEXED BY event_settled WHERE state = 2 AND state <> 0";
 const COUNT_KEPT: &str = "SELECT count(*) FROM event INDEXED BY event_settled WHERE state = 1 AND state <> 0";
 const FORGET: &str = "DELETE FROM event WHERE id IN (SELECT id FROM event INDEXED BY event_settled WHERE state = ? AND state <> 0 AND settled < ? ORDER BY settled LIMIT ?)";
-const FAILED: &str = "SELECT id FROM event INDEXED BY event_settled WHERE state = 2 AND state <> 0 AND (?1 IS NULL OR id = ?1) ORDER BY id";
 const PENDING_OF_CALL: &str =
     "SELECT id FROM event INDEXED BY event_call WHERE callid = ? AND id > ? AND state = 0 LIMIT 1000";
 const LIST_PENDING: &str = "FROM event INDEXED BY event_pending WHERE state = 0 ORDER BY id LIMIT ?";
@@ -829,34 +830,28 @@ impl Spool {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Failed events become pending again: one, or all. They get new numbers, so that they stand behind whatever the
-    /// call has sent since. Returns how many.
+    /// A failed event becomes pending again. It gets a new number, so that it stands behind whatever the call has sent since.
+    /// Returns how many that were: one, or none.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn retry(&mut self, id: Option<u64>) -> Result<usize, SpoolError> {
-        let ids = self.ids(FAILED, params![id.map(number)])?;
+    pub fn retry(&mut self, id: u64) -> Result<usize, SpoolError> {
+        let ids = self.ids(
+            "SELECT id FROM event WHERE id = ? AND state = 2",
+            params![number(id)],
+        )?;
         self.renumber(&ids)
     }
 
-    /// Delivered events become pending again. Returns how many.
+    /// The delivered events of a call become pending again. Returns how many.
     ///
     /// # Errors
-    /// When the file cannot be written, or with [`SpoolError::Io`] when a time cannot be read.
-    pub fn replay(&mut self, what: &Replay) -> Result<usize, SpoolError> {
-        let ids = match what {
-            Replay::Call(callid) => self.ids(
-                "SELECT id FROM event WHERE state = 1 AND callid = ? ORDER BY id",
-                params![callid],
-            )?,
-            Replay::Between(from, to) => {
-                let (from, to) = (self.moment(from)?, self.moment(to)?);
-                self.ids(
-                    "SELECT id FROM event WHERE state = 1 AND accepted >= ? AND accepted < ? ORDER BY id",
-                    params![from, to],
-                )?
-            }
-        };
+    /// When the file cannot be written.
+    pub fn replay(&mut self, callid: &str) -> Result<usize, SpoolError> {
+        let ids = self.ids(
+            "SELECT id FROM event WHERE state = 1 AND callid = ? ORDER BY id",
+            params![callid],
+        )?;
         self.renumber(&ids)
     }
 
@@ -1063,15 +1058,7 @@ mod tests {
         let pending = format!("SELECT {LISTED} {LIST_PENDING}");
         let settled = format!("SELECT {LISTED} {LIST_SETTLED}");
         let of_call = PENDING_OF_CALL;
-        for query in [
-            COUNT_FAILED,
-            COUNT_KEPT,
-            FORGET,
-            FAILED,
-            of_call,
-            &pending,
-            &settled,
-        ] {
+        for query in [COUNT_FAILED, COUNT_KEPT, FORGET, of_call, &pending, &settled] {
             let mut statement = spool.db.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
             for place in 1..=statement.parameter_count() {
                 statement.raw_bind_parameter(place, 1).unwrap();

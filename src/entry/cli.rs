@@ -62,6 +62,17 @@ fn ask(out: &mut Out, question: Question) -> Option<Answer> {
     }
 }
 
+/// An order that concerns many requests is carried out while everything else goes on.
+fn goes_on(answer: &Answer) -> String {
+    let so_far = match answer {
+        Answer::GoesOn(count) => *count,
+        _ => 0,
+    };
+    format!(
+        "{so_far} requests wait again so far, and the others follow by themselves: see 'planfix show status'."
+    )
+}
+
 fn outcome(done: Option<()>) -> Outcome {
     done.map_or(Outcome::Failure, |()| Outcome::Success)
 }
@@ -244,14 +255,15 @@ impl Command for Retry {
             _ => return Outcome::ShowUsage,
         };
         outcome(ask(out, Question::Retry(id)).map(|answer| {
-            if let Answer::Count(count) = answer {
-                out.line(&match (count, id) {
-                    (0, Some(id)) => format!("There is no failed request {id}: see 'planfix show failed'."),
-                    (0, None) => "Nothing has failed.".to_owned(),
-                    (1, _) => "One request waits again.".to_owned(),
-                    _ => format!("{count} requests wait again."),
-                });
-            }
+            out.line(&match (answer, id) {
+                (Answer::Count(0), Some(id)) => {
+                    format!("There is no failed request {id}: see 'planfix show failed'.")
+                }
+                (Answer::Count(0), None) => "Nothing has failed.".to_owned(),
+                (Answer::Count(1), _) => "One request waits again.".to_owned(),
+                (Answer::Count(count), _) => format!("{count} requests wait again."),
+                (answer, _) => goes_on(&answer),
+            });
         }))
     }
 }
@@ -310,13 +322,14 @@ impl Command for ReplayDelivered {
             _ => return Outcome::ShowUsage,
         };
         outcome(ask(out, Question::Replay(what)).map(|answer| {
-            if let Answer::Count(count) = answer {
-                out.line(&match count {
-                    0 => "No such delivered request is kept; see keep_delivered in planfix.conf.".to_owned(),
-                    1 => "One request is sent again.".to_owned(),
-                    _ => format!("{count} requests are sent again."),
-                });
-            }
+            out.line(&match answer {
+                Answer::Count(0) => {
+                    "No such delivered request is kept; see keep_delivered in planfix.conf.".to_owned()
+                }
+                Answer::Count(1) => "One request is sent again.".to_owned(),
+                Answer::Count(count) => format!("{count} requests are sent again."),
+                answer => goes_on(&answer),
+            });
         }))
     }
 }

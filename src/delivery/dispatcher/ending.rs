@@ -15,6 +15,7 @@ impl Dispatcher {
     /// Writes what was accepted, lets requests end, breaks the others off.
     pub(super) fn end(mut self) {
         let grace = self.stop.unwrap_or_default();
+        self.break_resending_off();
         self.keep_the_rest();
         let until = Instant::now() + grace;
         self.hear_out(until);

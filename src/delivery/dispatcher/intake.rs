@@ -76,6 +76,7 @@ impl Dispatcher {
             }
             for mut draft in drafts {
                 self.promise_recording(&mut draft);
+                self.resend_before(&draft.callid, now);
                 let id = self.spool.as_mut().map_or(0, Spool::take_id);
                 self.open_cards.note(&draft, wall);
                 let parcel = Arc::new(Parcel {

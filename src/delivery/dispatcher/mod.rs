@@ -7,7 +7,7 @@
 //!   pending has been read, and what lies beyond it in memory is known to the lanes by its number;
 //! - an event of a call never overtakes an older one of the same call, wherever either of them lies.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -21,6 +21,7 @@ mod intake;
 mod keeping;
 mod orders;
 mod recordings;
+mod resending;
 mod sending;
 mod stories;
 
@@ -28,7 +29,7 @@ use self::recordings::Recordings;
 use super::clock::Clock;
 use super::question::{Answer, Question};
 use super::recordings::{Outcome as Treated, Setup};
-use super::spool::{Change, Spool};
+use super::spool::{Change, Resending, Spool};
 use super::status::Status;
 use super::story::Story;
 use super::syncer::Syncer;
@@ -130,6 +131,8 @@ pub(crate) struct Dispatcher {
     unshown: Recent<()>,
     /// Pending events for which the address was wrong, and when the last such request was begun.
     turned_away: HashMap<u64, Millis>,
+    /// What is being sent again in portions, in the order in which it was ordered.
+    resending: VecDeque<Resending>,
     refused_since_warning: u64,
     next_refused_warning: Millis,
     reopen: bool,
@@ -194,6 +197,7 @@ impl Dispatcher {
             published: 0,
             unshown: Recent::new(UNSHOWN),
             turned_away: HashMap::new(),
+            resending: VecDeque::new(),
             refused_since_warning: 0,
             next_refused_warning: 0,
             reopen: false,
@@ -236,6 +240,7 @@ impl Dispatcher {
         self.close_dead(now);
         self.treat_recordings(now);
         self.answer_all();
+        self.resend(now);
         self.load(now);
         self.chores(now);
         self.hand_out(now);
@@ -246,6 +251,9 @@ impl Dispatcher {
     /// the thread would run in circles until it can.
     fn wait(&self, now: Millis) -> Duration {
         let mut until = self.next_chores;
+        if self.may_resend() {
+            return Duration::ZERO;
+        }
         if self.spool.is_some() {
             until = until.min(self.recordings.due().unwrap_or(until));
             if !self.unsaved.is_empty() {

@@ -10,7 +10,7 @@ use crate::core::gate::Millis;
 use crate::core::lanes::Parcel;
 use crate::core::settings;
 use crate::delivery::question::{Answer, Question};
-use crate::delivery::spool::{Change, SpoolError, State};
+use crate::delivery::spool::{Change, Replay, SpoolError, State};
 use crate::delivery::worker::{self, Job};
 
 impl Dispatcher {
@@ -47,11 +47,15 @@ impl Dispatcher {
                 let total = rows.len() as u64;
                 Answer::Events { rows, total }
             }),
-            Question::Retry(id) => spool.retry(id).map(|count| {
+            Question::Retry(Some(id)) => spool.retry(id).map(|count| {
                 self.pending += count as u64;
                 self.status.failed = failed.saturating_sub(count as u64);
                 Answer::Count(count)
             }),
+            Question::Retry(None) => {
+                let resending = spool.resend_failed();
+                self.begin_resending(resending)
+            }
             Question::Drop(id) => match spool.drop_failed(id, wall) {
                 Ok(false) => return self.drop_waiting(id, now),
                 dropped => dropped.map(|_| {
@@ -59,10 +63,13 @@ impl Dispatcher {
                     Answer::Count(1)
                 }),
             },
-            Question::Replay(ref what) => spool.replay(what).map(|count| {
+            Question::Replay(Replay::Call(ref callid)) => spool.replay(callid).map(|count| {
                 self.pending += count as u64;
                 Answer::Count(count)
             }),
+            Question::Replay(Replay::Between(ref from, ref to)) => spool
+                .resend_between(from, to, wall)
+                .and_then(|resending| self.begin_resending(resending)),
             Question::Pause(paused) => spool
                 .set_meta("paused", if paused { "yes" } else { "no" })
                 .map(|()| Answer::Done),

@@ -1,9 +1,10 @@
-//! The dispatcher's thread by itself: it sleeps where it can do nothing. Real threads, a real disk, a real HTTP server.
+//! The dispatcher's thread by itself: it sleeps where it can do nothing, and where the disk holds it up operators are answered
+//! all the same. Real threads, a real disk, a real HTTP server.
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use planfix_sandbox::{Fault, FaultKind, Options, Sandbox};
@@ -12,7 +13,8 @@ use res_planfix::core::recording::News;
 use res_planfix::core::secret::Secret;
 use res_planfix::core::settings::{self, Crm};
 use res_planfix::delivery::clock::{Clock, ShiftedClock};
-use res_planfix::delivery::question::Question;
+use res_planfix::delivery::listing::{List, Listing};
+use res_planfix::delivery::question::{Answer, Question};
 use res_planfix::delivery::recordings::{Setup, StdHost};
 use res_planfix::delivery::status::Status;
 use res_planfix::delivery::threads::{StdThreads, Thread, Threads};
@@ -28,15 +30,34 @@ const BOUND: Duration = Duration::from_secs(60);
 /// a hundred thousand times.
 const SELDOM: u64 = 1_000;
 
-/// A clock that counts how often the dispatcher asks it, which it does in each of its rounds.
+/// A clock that counts how often the dispatcher asks it, which it does in each of its rounds. Where the dispatcher asks for the
+/// wall clock it can be held up, as by a disk that stalls: that is while it writes, answers or does its chores.
 #[derive(Default)]
 struct CountingClock {
     clock: ShiftedClock,
     asked: AtomicU64,
+    stalls: Mutex<bool>,
+    goes_on: Condvar,
+    is_held: AtomicBool,
+}
+
+impl CountingClock {
+    fn stall(&self, stalls: bool) {
+        *self.stalls.lock().unwrap() = stalls;
+        self.goes_on.notify_all();
+    }
 }
 
 impl Clock for CountingClock {
     fn wall(&self) -> u64 {
+        if is_dispatcher() {
+            let stalls = self.stalls.lock().unwrap();
+            let stalls = self.goes_on.wait_while(stalls, |stalls| {
+                self.is_held.store(*stalls, Ordering::SeqCst);
+                *stalls
+            });
+            drop(stalls.unwrap());
+        }
         self.clock.wall()
     }
 
@@ -200,4 +221,68 @@ fn recordings_that_nobody_can_convert_are_waited_for_without_running_in_circles(
         waiting == Some(1) && status.inbox == 0
     });
     bench.sleeps();
+}
+
+#[test]
+fn operators_are_answered_while_the_disk_stalls() {
+    let bench = Bench::new(Arc::new(StdThreads));
+    bench.sandbox.set_fault("400,next=1".parse().unwrap());
+    bench.tell("refused", Kind::Completed);
+    bench.until("the failure", |status| status.failed == 1);
+    let ask = |question| bench.delivery.ask(question, BOUND);
+    assert_eq!(ask(Question::Pause(true)), Some(Answer::Done));
+    for callid in ["a", "b"] {
+        bench.tell(callid, Kind::Completed);
+    }
+    bench.until("both", |status| status.pending == 2);
+    let callids =
+        |listing: &Listing| -> Vec<String> { listing.rows.iter().map(|row| row.callid.clone()).collect() };
+    let queue = bench.delivery.list(List::Queue, 50).unwrap();
+    assert_eq!((callids(&queue), queue.old), (vec!["a".into(), "b".into()], None));
+    // What was published is read by whoever gets no answer at once; that it holds both shows in a moment.
+    bench.until("the lists", |_| {
+        bench.clock.stall(true);
+        // An order is carried out however late, and what time it is belongs to it.
+        let _ = bench.delivery.ask(Question::Hurry, Duration::from_millis(1));
+        bench.until("the stall", |_| bench.clock.is_held.load(Ordering::SeqCst));
+        let listing = bench.delivery.list(List::Queue, 50).unwrap();
+        assert!(listing.old.is_some(), "{listing:?}");
+        if listing.total == 2 {
+            return true;
+        }
+        bench.clock.stall(false);
+        bench.until("its end", |_| !bench.clock.is_held.load(Ordering::SeqCst));
+        false
+    });
+
+    for n in 0..3 {
+        bench.tell(&format!("new{n}"), Kind::Completed);
+    }
+    // A moment later than that it is said.
+    bench.clock.clock.advance(Duration::from_secs(31));
+    let status = bench.delivery.status();
+    assert!(status.stalled >= Some(Duration::from_secs(31)), "{status:#?}");
+    assert_eq!((status.inbox, status.pending, status.failed), (3, 2, 1));
+    let begin = Instant::now();
+    for (list, expected) in [(List::Queue, vec!["a", "b"]), (List::Failed, vec!["refused"])] {
+        let listing = bench.delivery.list(list, 50).unwrap();
+        assert_eq!(callids(&listing), expected);
+        assert_eq!((listing.total, listing.inbox), (expected.len() as u64, 3));
+        let caution = listing.caution().unwrap();
+        assert!(
+            caution.contains(" s ago: the disk does not answer; 3 more wait in memory."),
+            "{caution}"
+        );
+    }
+    assert_eq!(bench.delivery.list(List::Queue, 1).unwrap().rows.len(), 1);
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    // An order is carried out later, whoever gave it.
+    let prompt = Duration::from_millis(1);
+    assert_eq!(bench.delivery.ask(Question::Retry(None), prompt), None);
+    bench.clock.stall(false);
+    bench.until("its end", |status| {
+        status.stalled.is_none() && status.inbox == 0 && status.pending == 6 && status.failed == 0
+    });
+    let queue = bench.delivery.list(List::Queue, 50);
+    assert_eq!(queue.map(|queue| (queue.total, queue.old)), Ok((6, None)));
 }

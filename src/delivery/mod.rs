@@ -19,6 +19,7 @@ pub mod dispatcher;
 pub mod greetings;
 pub mod link_keys;
 pub mod links;
+pub mod listing;
 pub mod names;
 pub mod player;
 mod private_file;
@@ -45,7 +46,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use self::client::Client;
 use self::clients::Clients;
 use self::clock::Clock;
-use self::dispatcher::{Control, Dispatcher};
+use self::dispatcher::{Asked, Control, Dispatcher};
+use self::listing::{List, Listing, OPENING, PROMPT, Published};
 use self::names::Names;
 use self::question::{Answer, Question};
 use self::status::{Room, Status};
@@ -59,6 +61,9 @@ use crate::core::settings;
 /// Calls of the function that may wait for the dispatcher. At 20 events a second and a disk that does not answer at all
 /// this is a quarter of an hour.
 pub const INBOX: usize = 16_384;
+
+/// A dispatcher that has not listened for so long is held up by the disk.
+const STALLED: Duration = Duration::from_secs(1);
 
 /// What the delivery needs from outside.
 pub struct Surroundings {
@@ -113,6 +118,9 @@ pub(crate) struct Shared {
     pub(crate) left_behind: AtomicBool,
     pub(crate) refused: AtomicU64,
     pub(crate) stories_left_out: AtomicU64,
+    /// Since when the dispatcher does something else than listen, steady; 0 while it listens.
+    pub(crate) busy_since: AtomicU64,
+    pub(crate) published: Mutex<Option<Arc<Published>>>,
     pub(crate) status: Mutex<Status>,
     pub(crate) clients: Clients,
 }
@@ -161,6 +169,8 @@ impl Delivery {
             left_behind: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             stories_left_out: AtomicU64::new(0),
+            busy_since: AtomicU64::new(0),
+            published: Mutex::default(),
             status: Mutex::default(),
             clients: Clients::new(client),
         });
@@ -284,14 +294,57 @@ impl Delivery {
         status.inbox = self.inbox.len();
         status.now = self.clock.steady();
         status.wall = self.clock.wall();
+        let busy_since = self.shared.busy_since.load(Ordering::Relaxed);
+        status.stalled = (busy_since > 0)
+            .then(|| status.since(busy_since))
+            .filter(|busy| *busy > STALLED);
         status
     }
 
-    /// Asks the dispatcher something. `None` when it does not answer in time, because the disk does not.
+    /// The beginning of a list, of at most `limit` rows. While the disk holds the dispatcher up it is what was published before.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn list(&self, list: List, limit: usize) -> Result<Listing, String> {
+        let published = || {
+            let published = self.shared.published.lock();
+            published.unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        let within = if published().is_some() { PROMPT } else { OPENING };
+        match self.ask(list.question(limit), within) {
+            Some(Answer::Events { rows, total }) => {
+                return Ok(Listing {
+                    rows,
+                    total,
+                    ..Listing::default()
+                });
+            }
+            Some(Answer::Failed(sentence)) => return Err(sentence),
+            _ => {}
+        }
+        let published =
+            published().ok_or("the spool does not answer: it is being opened, or the disk stalls")?;
+        let mut listing = published.list(list).clone();
+        listing.rows.truncate(limit);
+        let age = self.clock.steady().saturating_sub(published.at);
+        listing.old = Some(Duration::from_millis(age));
+        listing.inbox = self.inbox.len();
+        Ok(listing)
+    }
+
+    /// Asks the dispatcher something. `None` when it does not answer in time, because the disk does not: an order is carried out
+    /// all the same when the disk answers, anything else is forgotten.
     #[must_use]
     pub fn ask(&self, question: Question, within: Duration) -> Option<Answer> {
         let (reply, answer) = bounded(1);
-        self.control.send(Control::Ask(question, reply)).ok()?;
+        let until = Instant::now() + within;
+        self.control
+            .send(Control::Ask(Asked {
+                question,
+                reply,
+                until,
+            }))
+            .ok()?;
         answer.recv_timeout(within).ok()
     }
 

@@ -45,6 +45,17 @@ pub enum Question {
     },
 }
 
+impl Question {
+    /// Whether it changes something, also when nobody waits for the answer any more.
+    #[must_use]
+    pub fn is_order(&self) -> bool {
+        matches!(
+            self,
+            Self::Retry(_) | Self::Drop(_) | Self::Replay(_) | Self::Pause(_) | Self::Hurry
+        )
+    }
+}
+
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

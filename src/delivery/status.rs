@@ -83,6 +83,8 @@ pub struct Status {
     pub stories_left_out: u64,
     /// Calls of the function that the dispatcher has not taken up yet.
     pub inbox: usize,
+    /// For how long the disk has held the dispatcher up, if for more than a moment: everything here is as of then.
+    pub stalled: Option<Duration>,
     /// Workers.
     pub workers: usize,
     /// Panics that were caught in the workers and the dispatcher.
@@ -127,6 +129,7 @@ impl Default for Status {
             refused: 0,
             stories_left_out: 0,
             inbox: 0,
+            stalled: None,
             workers: 0,
             panics: 0,
             spool: String::new(),

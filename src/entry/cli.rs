@@ -10,6 +10,7 @@ use crate::ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
 use crate::ast::registration::RegistrationError;
 use crate::core::table::{Column, WIDTH, fields, lines, wrap};
 use crate::delivery::Delivery;
+use crate::delivery::listing::List;
 use crate::delivery::question::{Answer, Question};
 use crate::delivery::spool::{Listed, Replay};
 
@@ -49,12 +50,19 @@ fn delivery(out: &mut Out) -> Option<Arc<Delivery>> {
 
 /// Asks, and says why there is no answer.
 fn ask(out: &mut Out, question: Question) -> Option<Answer> {
+    let is_order = question.is_order();
     match delivery(out)?.ask(question, ANSWER) {
         Some(Answer::Failed(sentence)) => {
             out.line(&format!("That was not possible: {sentence}."));
             None
         }
         Some(answer) => Some(answer),
+        None if is_order => {
+            out.line(
+                "The disk does not answer. The order waits and is carried out when it does: see 'planfix show status'.",
+            );
+            None
+        }
         None => {
             out.line("The spool does not answer: the disk may stall. See 'planfix show status'.");
             None
@@ -116,10 +124,22 @@ impl Command for ShowStatus {
 }
 
 /// The list of pending or failed events.
-fn list(out: &mut Out, question: Question, nothing: &str) -> Option<()> {
-    let Answer::Events { rows, total } = ask(out, question)? else {
-        return None;
+fn list(out: &mut Out, which: List, nothing: &str) -> Option<()> {
+    let listing = match delivery(out)?.list(which, ROWS) {
+        Ok(listing) => listing,
+        Err(sentence) => {
+            out.line(&format!("That was not possible: {sentence}."));
+            return None;
+        }
     };
+    show_list(out, &listing.rows, listing.total, nothing);
+    if let Some(caution) = listing.caution() {
+        out.line(&caution);
+    }
+    Some(())
+}
+
+fn show_list(out: &mut Out, rows: &[Listed], total: u64, nothing: &str) {
     if rows.is_empty() {
         // While the disk refuses, what is new waits in memory and stands in no list.
         if total == 0 {
@@ -129,7 +149,7 @@ fn list(out: &mut Out, question: Question, nothing: &str) -> Option<()> {
                 "{total} in memory until the disk takes them: see 'planfix show status'."
             ));
         }
-        return Some(());
+        return;
     }
     let columns = [
         Column::number("Id"),
@@ -154,7 +174,7 @@ fn list(out: &mut Out, question: Question, nothing: &str) -> Option<()> {
         .collect();
     let mut lines = lines(&columns, &cells).into_iter();
     out.line(&lines.next().unwrap_or_default());
-    for (line, row) in lines.zip(&rows) {
+    for (line, row) in lines.zip(rows) {
         out.line(&line);
         // A reason is a sentence: it has lines of its own, so that neither it nor the call is cut.
         if !row.reason.is_empty() {
@@ -166,7 +186,6 @@ fn list(out: &mut Out, question: Question, nothing: &str) -> Option<()> {
     if total > rows.len() as u64 {
         out.line(&format!("… {} of {total} are shown.", rows.len()));
     }
-    Some(())
 }
 
 struct ShowQueue;
@@ -180,7 +199,7 @@ impl Command for ShowQueue {
         if !args.is_empty() {
             return Outcome::ShowUsage;
         }
-        outcome(list(out, Question::Queue { limit: ROWS }, "Nothing waits."))
+        outcome(list(out, List::Queue, "Nothing waits."))
     }
 }
 
@@ -195,7 +214,7 @@ impl Command for ShowFailed {
         if !args.is_empty() {
             return Outcome::ShowUsage;
         }
-        outcome(list(out, Question::Failed { limit: ROWS }, "Nothing has failed."))
+        outcome(list(out, List::Failed, "Nothing has failed."))
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::ffi::CStr;
 
-use super::explain::ANSWER;
 use super::{manager_calls, manager_contact, manager_greetings, report, state};
 use crate::ast::manager::{Action, ActionRegistration, Authority, Reply, Request};
 use crate::ast::registration::RegistrationError;
-use crate::delivery::question::{Answer, Question};
+use crate::delivery::listing::List;
 
 /// Rows of a list unless the action's Limit says otherwise, and at most.
 const ROWS: usize = 100;
@@ -55,7 +54,7 @@ impl Action for ShowQueue {
         list(
             request,
             reply,
-            |limit| Question::Queue { limit },
+            List::Queue,
             "PlanfixQueueEntry",
             "PlanfixShowQueueComplete",
         );
@@ -72,7 +71,7 @@ impl Action for ShowFailed {
         list(
             request,
             reply,
-            |limit| Question::Failed { limit },
+            List::Failed,
             "PlanfixFailedEntry",
             "PlanfixShowFailedComplete",
         );
@@ -90,13 +89,7 @@ pub(super) fn limit(request: &Request<'_>) -> Result<usize, String> {
     }
 }
 
-fn list(
-    request: &Request<'_>,
-    reply: Reply<'_>,
-    question: impl Fn(usize) -> Question,
-    entry: &str,
-    complete: &str,
-) {
+fn list(request: &Request<'_>, reply: Reply<'_>, which: List, entry: &str, complete: &str) {
     let limit = match limit(request) {
         Ok(limit) => limit,
         Err(sentence) => return reply.error(&sentence),
@@ -104,27 +97,25 @@ fn list(
     let Some(delivery) = state::current().and_then(|state| state.delivery.clone()) else {
         return reply.error("The module is disabled: see the command 'planfix check'");
     };
-    match delivery.ask(question(limit), ANSWER) {
-        Some(Answer::Events { rows, total }) => {
-            let total = total.to_string();
-            let mut list = reply.list("The list follows", complete);
-            for row in rows {
-                list.event(
-                    entry,
-                    &[
-                        ("Id", &row.id.to_string()),
-                        ("Accepted", &row.accepted),
-                        ("PlanfixEvent", &row.kind),
-                        ("Exten", &row.ext),
-                        ("CallId", &row.callid),
-                        ("Attempts", &row.attempts.to_string()),
-                        ("Reason", &row.reason),
-                        ("Total", &total),
-                    ],
-                );
-            }
-        }
-        Some(Answer::Failed(sentence)) => reply.error(&sentence),
-        _ => reply.error("The spool does not answer: the disk may stall"),
+    let listing = match delivery.list(which, limit) {
+        Ok(listing) => listing,
+        Err(sentence) => return reply.error(&sentence),
+    };
+    let (total, caution) = (listing.total.to_string(), listing.caution());
+    let mut list = reply.list(caution.as_deref().unwrap_or("The list follows"), complete);
+    for row in listing.rows {
+        list.event(
+            entry,
+            &[
+                ("Id", &row.id.to_string()),
+                ("Accepted", &row.accepted),
+                ("PlanfixEvent", &row.kind),
+                ("Exten", &row.ext),
+                ("CallId", &row.callid),
+                ("Attempts", &row.attempts.to_string()),
+                ("Reason", &row.reason),
+                ("Total", &total),
+            ],
+        );
     }
 }

@@ -270,8 +270,15 @@ fn queue(status: &Status) -> String {
         .oldest_age()
         .map(|age| format!(", the oldest for {}", show_duration(age)))
         .unwrap_or_default();
+    let stalled = status.stalled.map_or_else(String::new, |stalled| {
+        format!(
+            "; the disk has not answered for {}: {} events wait in memory, and the rest is as of then",
+            show_duration(stalled),
+            status.inbox
+        )
+    });
     format!(
-        "{} waiting{oldest}, {} under way",
+        "{} waiting{oldest}, {} under way{stalled}",
         status.pending, status.under_way
     )
 }

@@ -10,8 +10,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
@@ -19,6 +20,7 @@ mod chores;
 mod ending;
 mod intake;
 mod keeping;
+mod listing;
 mod orders;
 mod recordings;
 mod resending;
@@ -66,7 +68,7 @@ pub(crate) enum Control {
     /// A request went this way.
     Outcome(Arc<Parcel>, Outcome),
     /// An operator asks.
-    Ask(Question, Sender<Answer>),
+    Ask(Asked),
     /// Cards that were shown before this moment, milliseconds since 1970, have no living channel.
     CloseShownBefore(u64),
     /// How recordings are treated from now on.
@@ -77,6 +79,15 @@ pub(crate) enum Control {
     Reconfigure(settings::Delivery),
     /// The end. Requests under way get so much time.
     Stop { grace: Duration },
+}
+
+/// What an operator asks.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) question: Question,
+    pub(crate) reply: Sender<Answer>,
+    /// He waits until then.
+    pub(crate) until: Instant,
 }
 
 type Ears = (
@@ -120,7 +131,7 @@ pub(crate) struct Dispatcher {
     alive_written: Millis,
     stories: Vec<Story>,
     stories_since: Millis,
-    asked: Vec<(Question, Sender<Answer>)>,
+    asked: Vec<Asked>,
     cursor: u64,
     chore_cursor: u64,
     pending: u64,
@@ -128,6 +139,11 @@ pub(crate) struct Dispatcher {
     next_chores: Millis,
     linger_until: Millis,
     published: Millis,
+    /// What the lists held that were published, and when that was.
+    listed: Option<listing::Counts>,
+    listed_at: Millis,
+    /// Tries that failed.
+    tried: u64,
     unshown: Recent<()>,
     /// Pending events for which the address was wrong, and when the last such request was begun.
     turned_away: HashMap<u64, Millis>,
@@ -195,6 +211,9 @@ impl Dispatcher {
             next_chores: 0,
             linger_until: 0,
             published: 0,
+            listed: None,
+            listed_at: 0,
+            tried: 0,
             unshown: Recent::new(UNSHOWN),
             turned_away: HashMap::new(),
             resending: VecDeque::new(),
@@ -211,6 +230,7 @@ impl Dispatcher {
 
     /// The thread's life.
     pub(super) fn run(mut self) {
+        self.is_busy();
         self.open();
         self.sync();
         self.employ();
@@ -234,6 +254,7 @@ impl Dispatcher {
         let now = self.clock.steady();
         let wait = self.wait(now);
         self.publish(now, wait);
+        self.publish_lists(now);
         let fresh = self.listen(wait, now);
         let now = self.clock.steady();
         self.accept(fresh, now);
@@ -254,6 +275,7 @@ impl Dispatcher {
         if self.may_resend() {
             return Duration::ZERO;
         }
+        until = until.min(self.lists_due(now).unwrap_or(until));
         if self.spool.is_some() {
             until = until.min(self.recordings.due().unwrap_or(until));
             if !self.unsaved.is_empty() {
@@ -282,6 +304,7 @@ impl Dispatcher {
     /// Waits for events and orders; obeys the orders and returns the events.
     fn listen(&mut self, wait: Duration, now: Millis) -> Vec<Accepted> {
         let (mut fresh, mut told) = (Vec::new(), None);
+        self.shared.busy_since.store(0, Ordering::Relaxed);
         let order = if now < self.linger_until {
             self.orders.recv_timeout(wait.min(GLANCE)).ok()
         } else {
@@ -292,6 +315,7 @@ impl Dispatcher {
                 default(wait) => None,
             }
         };
+        self.is_busy();
         self.hear_stories(told, now);
         if let Some(order) = order {
             self.obey(order);
@@ -307,12 +331,17 @@ impl Dispatcher {
         fresh
     }
 
+    /// From now on it does not listen.
+    fn is_busy(&self) {
+        self.shared
+            .busy_since
+            .store(self.clock.steady(), Ordering::Relaxed);
+    }
+
     fn obey(&mut self, order: Control) {
         match order {
             Control::Outcome(parcel, outcome) => self.outcome(&parcel, outcome),
-            Control::Ask(question, reply) => {
-                self.asked.push((question, reply));
-            }
+            Control::Ask(asked) => self.asked.push(asked),
             Control::CloseShownBefore(started) => {
                 (self.dead_before, self.look_for_dead) = (Some(started), true);
             }

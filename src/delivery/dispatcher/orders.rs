@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::sending::card;
-use super::{Control, Dispatcher, stories};
+use super::{Asked, Control, Dispatcher, stories};
 use crate::core::backoff::Backoff;
 use crate::core::gate::Millis;
 use crate::core::lanes::Parcel;
@@ -16,7 +17,16 @@ use crate::delivery::worker::{self, Job};
 impl Dispatcher {
     /// Answers what was asked. Events that were accepted before have been taken in.
     pub(super) fn answer_all(&mut self) {
-        for (question, reply) in std::mem::take(&mut self.asked) {
+        for Asked {
+            question,
+            reply,
+            until,
+        } in std::mem::take(&mut self.asked)
+        {
+            // After a stall of the disk there may be many of them, from operators who have asked again and again.
+            if !question.is_order() && until < Instant::now() {
+                continue;
+            }
             let answer = self.answer(&question);
             // Whoever asked may have given up waiting.
             let _ = reply.send(answer);

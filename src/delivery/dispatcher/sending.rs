@@ -176,6 +176,7 @@ impl Dispatcher {
         let trouble = its_own.as_ref().unwrap_or(trouble);
         let policy = trouble.policy();
         let attempts = parcel.attempts + 1;
+        self.tried += 1;
         self.note(
             Change::Tried {
                 id: parcel.id,

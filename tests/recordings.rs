@@ -96,7 +96,9 @@ impl Place {
 
     fn fails(&self, said: &str, why: &str) {
         match self.treat(said) {
-            Outcome::Failed(reason) => assert!(reason.contains(why), "{reason}"),
+            Outcome::Failed(reason) | Outcome::Missing(reason) => {
+                assert!(reason.contains(why), "{reason}");
+            }
             other => panic!("{other:?} instead of '{why}'"),
         }
     }
@@ -275,7 +277,10 @@ fn nothing_outside_of_the_folder_is_touched() {
     ] {
         let outcome = place.treat(said);
         assert!(
-            matches!(outcome, Outcome::Refused(_) | Outcome::Failed(_)),
+            matches!(
+                outcome,
+                Outcome::Refused(_) | Outcome::Failed(_) | Outcome::Missing(_)
+            ),
             "{said}: {outcome:?}"
         );
     }
@@ -547,12 +552,16 @@ impl Bench {
     }
 
     fn is_recorded(&self, callid: &str, name: &str) {
+        self.was_recorded(callid, name, Duration::ZERO);
+    }
+
+    fn was_recorded(&self, callid: &str, name: &str, ago: Duration) {
         let said = self.place.path(name).display().to_string();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let news = News::Recorded {
             callid: callid.to_owned(),
             said,
-            at: now.as_millis() as u64,
+            at: (now - ago).as_millis() as u64,
         };
         self.delivery().submit_recording(news).unwrap();
     }
@@ -816,6 +825,23 @@ fn of_several_recordings_the_card_gets_the_longest() {
     );
     let status = bench.delivery().status().recordings.unwrap();
     assert!(status.counts.reason.contains("damaged.wav"), "{status:?}");
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_given_up_after_three_days() {
+    let mut bench = Bench::new();
+    bench.start();
+    for (callid, days) in [("today", 0), ("lately", 2), ("long ago", 4)] {
+        // What is asked for within seconds may still come.
+        let ago = Duration::from_secs(days * 86_400 + 60);
+        bench.was_recorded(callid, &format!("{days}.wav"), ago);
+        bench.is_over(callid);
+    }
+    let status = || bench.delivery().status();
+    bench.until("their tries", |status, _| {
+        is_so(status, |known| known.counts.failed == 2 && known.refused == 1)
+    });
+    assert!(is_so(&status(), |known| known.counts.waiting == 0));
 }
 
 #[test]

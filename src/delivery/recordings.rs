@@ -159,6 +159,8 @@ pub enum Outcome {
     Refused(String),
     /// It could not be converted now.
     Failed(String),
+    /// There is no such file, and there should be one by now.
+    Missing(String),
     /// Nothing can be converted now.
     Hindered(String),
     /// The module is being unloaded.
@@ -227,7 +229,7 @@ fn attempt(
         return Err(if young {
             Outcome::NotYet
         } else {
-            Outcome::Failed(format!("there is no such file: '{said}'"))
+            Outcome::Missing(format!("there is no such file: '{said}'"))
         });
     };
     if is_written_to(&source) {

@@ -6,7 +6,8 @@
 //! - a call's card gets one recording, because the CRM keeps one link for a call: the longest, once no other of the call's
 //!   waits for its first try. So both legs' recordings, an interrupted one and that of a transferred call all leave a card
 //!   that plays; a longer one that comes later takes the place;
-//! - nothing is given up for trouble that can pass: it is tried again, less and less often.
+//! - nothing is given up for trouble that can pass: it is tried again, less and less often; only a file that has not been there
+//!   for days never comes, and where no more can wait the oldest that failed makes room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -25,6 +26,9 @@ const FIRST_RETRY: Millis = 30_000;
 const LAST_RETRY: Millis = 6 * 3_600_000;
 /// What troubles all recordings (no encoder, a full disk) is looked at again after so long.
 const HOLD: Millis = 30_000;
+
+/// A file that is not there so long after its recording was taken was moved away by somebody else.
+const MOVED: Millis = 3 * 86_400_000;
 
 /// How far a recording is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,15 +153,33 @@ impl Queue {
 
     /// Takes a recording that became known. `None` when it is known already, or there are too many.
     pub fn add(&mut self, recording: Recording) -> Option<&Recording> {
-        let known = self
-            .of_call(&recording.callid)
-            .any(|known| known.said == recording.said && known.state != State::Done);
-        if known || self.rows.len() >= MOST {
+        if self.has(&recording) || self.rows.len() >= MOST {
             return None;
         }
         let id = recording.id;
         self.hold(recording, 0);
         self.get(id)
+    }
+
+    fn has(&self, recording: &Recording) -> bool {
+        self.of_call(&recording.callid)
+            .any(|known| known.said == recording.said && known.state != State::Done)
+    }
+
+    /// Where there are too many for another one, the oldest that has failed is refused, and its call is told of no link of it. Gives
+    /// its number; it is to be forgotten as soon as the spool knows.
+    pub fn make_room(&mut self, recording: &Recording) -> Option<u64> {
+        if self.rows.len() < MOST || self.has(recording) {
+            return None;
+        }
+        let converting = self.converting;
+        let (id, held) = self.rows.iter_mut().find(|(id, held)| {
+            held.recording.state == State::Waiting && held.recording.tries > 0 && converting != Some(**id)
+        })?;
+        let id = *id;
+        (held.recording.state, held.recording.told) = (State::Refused, true);
+        self.place(id);
+        Some(id)
     }
 
     fn hold(&mut self, recording: Recording, due: Millis) {
@@ -302,6 +324,13 @@ impl Queue {
         let first = recording.tries == 1;
         self.place(id);
         first
+    }
+
+    /// Whether its file would have come by now: `wall` is the wall clock.
+    #[must_use]
+    pub fn is_overdue(&self, id: u64, wall: u64) -> bool {
+        self.get(id)
+            .is_some_and(|recording| wall > recording.at.saturating_add(MOVED))
     }
 
     /// It never will be converted.
@@ -467,7 +496,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::{FIRST_RETRY, GLANCE, HOLD, LAST_RETRY, Queue, Recording, State};
+    use super::{FIRST_RETRY, GLANCE, HOLD, LAST_RETRY, MOST, MOVED, Queue, Recording, State};
 
     fn recording(id: u64, callid: &str, state: State) -> Recording {
         Recording {
@@ -542,6 +571,50 @@ mod tests {
         assert_eq!(waits[13], LAST_RETRY);
         assert_eq!(queue.counts().failed, 1);
         assert_eq!(queue.counts().reason, "damaged");
+    }
+
+    #[test]
+    fn a_file_is_awaited_for_three_days() {
+        let mut queue = Queue::default();
+        let mut taken = recording(1, "a", State::Waiting);
+        taken.at = 1_000;
+        queue.add(taken).unwrap();
+        assert!(!queue.is_overdue(1, 1_000 + MOVED));
+        assert!(queue.is_overdue(1, 1_001 + MOVED));
+        assert!(!queue.is_overdue(2, u64::MAX), "it is not known");
+        // A clock that was set back gives nothing up.
+        assert!(!queue.is_overdue(1, 0));
+    }
+
+    #[test]
+    fn where_no_more_can_wait_the_oldest_that_failed_makes_room() {
+        let mut queue = Queue::default();
+        for id in 1..=MOST as u64 {
+            queue
+                .add(recording(id, &format!("c{id}"), State::Waiting))
+                .unwrap();
+        }
+        let fresh = recording(MOST as u64 + 1, "fresh", State::Running);
+        assert_eq!(queue.make_room(&fresh), None, "none has failed");
+        assert!(queue.add(fresh.clone()).is_none());
+        for id in [1, 2, 3] {
+            assert_eq!(queue.next(0).unwrap().id, id);
+            queue.failed(id, "there is no such file", 0);
+        }
+        assert_eq!(queue.next(0).unwrap().id, 4);
+        let mut again = recording(9, "c9", State::Running);
+        again.said = "/monitor/9.wav".to_owned();
+        assert_eq!(queue.make_room(&again), None, "it has a place");
+        assert_eq!(queue.make_room(&fresh), Some(1));
+        let given_up = queue.get(1).unwrap();
+        assert_eq!((given_up.state, given_up.told), (State::Refused, true));
+        queue.forget(&[1]);
+        assert!(queue.add(fresh.clone()).is_some());
+        assert_eq!(queue.counts().converting, 1, "what is under way goes on");
+        queue.done(4, "4.mp3".to_owned(), 1);
+        assert_eq!(queue.next(FIRST_RETRY).unwrap().id, 5);
+        queue.put_back();
+        assert_eq!(queue.counts().failed, 2);
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Dispatcher {
         match news {
             News::Recorded { callid, said, at } => {
                 let id = recordings.next_id.max(1);
-                let fresh = recordings.queue.add(Recording {
+                let recording = Recording {
                     id,
                     callid,
                     said,
@@ -163,15 +163,23 @@ impl Dispatcher {
                     path: String::new(),
                     length: 0,
                     told: false,
-                });
+                };
+                if let Some(given_up) = recordings.queue.make_room(&recording) {
+                    recordings.refused += 1;
+                    recordings.unwritten.insert(given_up);
+                    self.write_recordings();
+                    self.recordings.queue.forget(&[given_up]);
+                    self.tell_of_overflow(
+                        "the oldest that could not be converted are left as they are to make room",
+                    );
+                }
+                let recordings = &mut self.recordings;
+                let fresh = recordings.queue.add(recording);
                 if fresh.is_some() {
                     recordings.next_id = id + 1;
                     recordings.unwritten.insert(id);
-                } else if recordings.queue.iter().count() >= MOST && !recordings.overflow_told {
-                    recordings.overflow_told = true;
-                    log::error!(
-                        "{MOST} recordings wait for the encoder, and more are not taken; see 'planfix show status'"
-                    );
+                } else if recordings.queue.iter().count() >= MOST {
+                    self.tell_of_overflow("more are not taken");
                 }
             }
             News::Over { callid } => {
@@ -180,6 +188,15 @@ impl Dispatcher {
             }
         }
         self.write_recordings();
+    }
+
+    /// Once: a month's recordings do not come to be too many within a minute.
+    fn tell_of_overflow(&mut self, consequence: &str) {
+        if !std::mem::replace(&mut self.recordings.overflow_told, true) {
+            log::error!(
+                "{MOST} recordings wait for the encoder, and {consequence}; see 'planfix show status'"
+            );
+        }
     }
 
     /// The end of a call that a crash has cut off is made of its card, which knows nothing of recordings.
@@ -247,6 +264,12 @@ impl Dispatcher {
         let recordings = &mut self.recordings;
         let queue = &mut recordings.queue;
         let was_hindered = queue.hindrance().map(str::to_owned);
+        let outcome = match outcome {
+            Outcome::Missing(reason) if queue.is_overdue(id, self.clock.wall()) => {
+                Outcome::Refused(format!("{reason}, and there was none for three days"))
+            }
+            known => known,
+        };
         match outcome {
             Outcome::Done { path, length } => {
                 queue.done(id, path, millis(length));
@@ -262,7 +285,7 @@ impl Dispatcher {
                 queue.refused(id, &reason);
                 recordings.refused += 1;
             }
-            Outcome::Failed(reason) => {
+            Outcome::Missing(reason) | Outcome::Failed(reason) => {
                 if queue.failed(id, &reason, now) {
                     log::error!(
                         "A recording could not be converted, its original is kept and it is tried again: {reason}"

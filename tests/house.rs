@@ -141,6 +141,22 @@ fn the_sample_configuration_has_every_option_at_its_default() {
     }
 }
 
+/// Whoever watches the module has to know what a figure means.
+#[test]
+fn every_figure_is_explained() {
+    let text = text(Path::new("docs/monitoring.md"));
+    let all = res_planfix::core::gauges::Gauges::default().json().unwrap();
+    let all: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&all).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
+    for name in all.keys() {
+        let named = rows.iter().filter(|row| {
+            let names = row.split('|').nth(1).unwrap_or_default();
+            names.split(',').any(|own| own.trim() == format!("`{name}`"))
+        });
+        assert_eq!(named.count(), 1, "{name} in docs/monitoring.md");
+    }
+}
+
 /// `make faults` puts them into a copy one by one; here it is seen that they have not been left behind by the code.
 #[test]
 fn each_fault_can_still_be_put_in() {

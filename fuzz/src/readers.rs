@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::hint::black_box;
 use std::time::SystemTime;
 
+use res_planfix::core::bearer;
 use res_planfix::core::contact::{self, Contact};
 use res_planfix::core::direction::Direction;
 use res_planfix::core::disposition::{self, StatusMap};
@@ -222,9 +223,14 @@ pub fn settings(input: &[u8]) {
     assert_eq!(settings.crm.is_tls(), scheme.eq_ignore_ascii_case("https"));
     // What the log may show of it holds no key.
     let shown = format!("{settings:?}");
-    let key = settings.crm.token.expose();
-    let once = text.matches(key).count() == 1;
-    assert!(key.len() < 12 || !once || !shown.contains(key), "{shown}");
+    for key in [&settings.crm.token, &settings.crm.pbx_token, &settings.status.key] {
+        let key = key.expose();
+        let once = text.matches(key).count() == 1;
+        assert!(key.len() < 12 || !once || !shown.contains(key), "{shown}");
+    }
+    // Whoever may guess as often as he likes must not have it easy.
+    let watched = &settings.status.key;
+    assert!(watched.is_empty() || (watched.expose().len() >= 16 && *watched != settings.crm.pbx_token));
     // A trace keeps what calls are followed by.
     let kept = Calls::from_options(&settings.calls.options()).unwrap();
     let followed = Calls {
@@ -247,6 +253,10 @@ pub fn words(input: &[u8]) {
     }
     if let Some(kind) = Kind::from_word(&text) {
         assert_eq!(kind.word(), text);
+    }
+    if let Some(key) = bearer::key(std::iter::once(input)) {
+        assert!(!key.is_empty() && key.trim_ascii() == key && input.trim_ascii_end().ends_with(key));
+        assert_eq!(bearer::key([input, input].into_iter()), None);
     }
     for direction in [Direction::In, Direction::Out] {
         for map in [StatusMap::Api, StatusMap::Voxlink] {

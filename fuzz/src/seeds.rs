@@ -120,6 +120,7 @@ pub fn settings(root: &Path) -> Vec<Vec<u8>> {
     }));
     seeds.extend(texts(&[
         "[general]\nenabled = no\n[calls]\ninternal = _[1-37]XX,_9.\nrewrite = _98XXXXXXXXXX,1,\nrewrite = _0.,1,+7\ndata_utm = UTM\n",
+        "[general]\nenabled = no\n[status]\nkey = 89abcdef01234567\nacl = monitoring\n",
         "[planfix]\npbx_token => 0123456789abcdef\n[calls]\ntrunks = PJSIP/trunk*,SIP/a-b,IAX2/*\nmissed = responsible\nnobody = 100\n",
     ]));
     seeds
@@ -136,6 +137,7 @@ pub fn words(_: &Path) -> Vec<Vec<u8>> {
         "responsible",
         "COMPLETED",
         "NO ANSWER",
+        "Bearer 0123456789abcdef",
         "_[1-37]XX,_9.,_Z!,-101\n101",
         "PJSIP/trunk*,SIP/a-b\nPJSIP/trunk-1",
         "a long sentence that has to be wrapped somewhere, «и по-русски тоже»",

@@ -10,6 +10,7 @@
 pub mod args;
 pub mod audio_path;
 pub mod backoff;
+pub mod bearer;
 pub mod contact;
 pub mod direction;
 pub mod disposition;
@@ -17,6 +18,7 @@ pub mod draft;
 pub mod durations;
 pub mod form;
 pub mod gate;
+pub mod gauges;
 pub mod greeting;
 pub mod histogram;
 pub mod lanes;

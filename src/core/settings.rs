@@ -22,11 +22,13 @@ pub use self::callback::Callback;
 pub use self::contact::Contact;
 pub use self::greetings::{Adopt, Greetings, OwnPhone};
 pub use self::recordings::{Convert, Recordings};
+pub use self::status::Status;
 
 mod callback;
 mod contact;
 pub mod greetings;
 mod recordings;
+mod status;
 
 /// One `name = value` line of the file, as Asterisk's reader gives it.
 #[derive(Clone, PartialEq, Eq)]
@@ -71,7 +73,7 @@ pub enum Mode {
 impl Mode {
     /// The word in the file.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Dialplan => "dialplan",
@@ -254,6 +256,8 @@ pub struct Settings {
     pub contact: Contact,
     /// What the CRM may ask of the PBX.
     pub callback: Callback,
+    /// Who may ask how the module does.
+    pub status: Status,
     /// What becomes of a recording.
     pub recordings: Recordings,
     /// What callers hear when an operator does not answer.
@@ -267,6 +271,7 @@ pub fn options() -> impl Iterator<Item = (&'static str, &'static str, &'static s
         .chain(contact::OPTIONS)
         .chain(recordings::OPTIONS)
         .chain(callback::OPTIONS)
+        .chain(status::OPTIONS)
         .chain(greetings::OPTIONS)
         .chain(prompt::OPTIONS)
 }
@@ -334,6 +339,7 @@ impl Settings {
             delivery: Delivery::default(),
             contact: Contact::default(),
             callback: Callback::default(),
+            status: Status::default(),
             recordings: Recordings::default(),
             greetings: Greetings::default(),
         }
@@ -380,6 +386,14 @@ impl Settings {
             problems.push(Problem {
                 place: file.to_owned(),
                 text,
+            });
+        }
+        if draft.status.key == draft.crm.pbx_token && !draft.status.key.is_empty() {
+            problems.push(Problem {
+                place: file.to_owned(),
+                text: "'key' in [status] is the same as 'pbx_token': make up another one, because whoever watches the module \
+                       need not be able to make calls"
+                    .to_owned(),
             });
         }
         shorten(&mut problems, file);
@@ -517,6 +531,7 @@ impl Settings {
                     "contact" => self.contact.set(name, value),
                     "recordings" => self.recordings.set(name, value),
                     "callback" => self.callback.set(name, value),
+                    "status" => self.status.set(name, value),
                     "greetings" => self.greetings.set(name, value),
                     _ => None,
                 };
@@ -552,6 +567,7 @@ fn unknown(section: &str, name: &str) -> String {
         "contact",
         "recordings",
         "callback",
+        "status",
         "greetings",
     ];
     if let Some((right, _, _)) = options().find(|(s, n, _)| *n == name && *s != section) {
@@ -774,6 +790,7 @@ mod tests {
                     [recordings]\nvariable=CALLFILENAME\ndirectory=/srv/calls/\nconvert=no\nencoder=/opt/lame\nkeep_original=yes\n\
                     link=https://pbx.example.com/planfix/records/\nlink_expires=90d\nwait=20\n\
                     [callback]\ncontext=office\ntimeout=20\nallow=_8X.\ndeny=_8809X.\nrate_per_minute=5\nacl=planfix\nauto_answer=yes\ndevice=PJSIP/EXT\n\
+                    [status]\nkey=0123456789abcdef\nacl=monitoring\n\
                     [greetings]\nfolder=/srv/greetings\noperators=_1XX\nmax=2m\nmin=2\nmax_silence=0\nsilence_threshold=500\nmax_total=5m\n\
                     own_phone=caller\npin_attempts=5\npin_lock=1h\nadopt=no\nimport_folders=/srv/a,/srv/b\nmenu_timeout=8\nprompt_pin=custom/pin&beep\n";
         let read = read(text);
@@ -788,6 +805,8 @@ mod tests {
             "https://pbx.example.com/planfix/records"
         );
         assert_eq!(settings.callback.device, "PJSIP/EXT");
+        assert!(settings.status.key.matches(b"0123456789abcdef"));
+        assert_eq!(settings.status.acl, "monitoring");
         assert_eq!(settings.greetings.max, Duration::from_secs(120));
         assert_eq!(settings.greetings.own_phone, OwnPhone::Caller);
         assert_eq!(settings.greetings.adopt, Adopt::No);
@@ -839,6 +858,20 @@ mod tests {
                  PJSIP/EXT or Local/EXT@CONTEXT/n, where EXT stands for his number",
             ),
             (
+                "[status]\nkey=0123456789abcde",
+                "planfix.conf:5: 'key': the key is shorter than 16 characters: make up a longer one, such as \
+                 'openssl rand -hex 16' prints",
+            ),
+            (
+                "[status]\nkey=0123456789 abcdef",
+                "planfix.conf:5: 'key': the key holds a blank or a control character",
+            ),
+            (
+                "pbx_token=0123456789abcdef\n[status]\nkey=0123456789abcdef",
+                "planfix.conf: 'key' in [status] is the same as 'pbx_token': make up another one, because whoever watches the \
+                 module need not be able to make calls",
+            ),
+            (
                 "[delivery]\nworkers=0",
                 "planfix.conf:5: 'workers': '0' is not a number of workers: expected 1 to 32",
             ),
@@ -857,7 +890,7 @@ mod tests {
             (
                 "[colour]\nx=1",
                 "planfix.conf:5: unknown section [colour]: expected one of [general], [planfix], [calls], [delivery], [contact], \
-                 [recordings], [callback], [greetings]",
+                 [recordings], [callback], [status], [greetings]",
             ),
             (
                 "[calls]\ninternal=_[1",

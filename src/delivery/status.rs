@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::core::gate::{Condition, Millis};
+use crate::core::gauges;
 use crate::core::recording::queue::Counts;
 
 /// How much room the spool has.
@@ -39,6 +40,20 @@ pub struct Recordings {
     pub refused: u64,
     /// Why links cannot be made; empty when they can.
     pub no_link: String,
+}
+
+impl Recordings {
+    /// In figures.
+    #[must_use]
+    pub fn gauges(&self) -> gauges::Recordings {
+        gauges::Recordings {
+            waiting: self.counts.waiting as u64,
+            failed: self.counts.failed as u64,
+            converting: self.counts.converting as u64,
+            converted: self.converted,
+            left: self.refused,
+        }
+    }
 }
 
 /// A snapshot. Moments are on the clock that never goes back unless they say otherwise; `now` and `wall` are when it
@@ -162,5 +177,41 @@ impl Status {
     pub fn oldest_age(&self) -> Option<Duration> {
         self.oldest
             .map(|accepted| Duration::from_millis(self.wall.saturating_sub(accepted)))
+    }
+
+    /// In figures, without what would tell of the spool's place or of the CRM's words.
+    #[must_use]
+    pub fn gauges(&self) -> gauges::Delivery {
+        let (crm, away) = match (self.condition, self.last_good) {
+            (Condition::Open, None) => (gauges::Crm::Untried, Duration::ZERO),
+            (Condition::Open, Some(_)) => (gauges::Crm::Reachable, Duration::ZERO),
+            (Condition::Down, _) => (gauges::Crm::Unreachable, self.since(self.condition_since)),
+            (Condition::Misconfigured, _) => (gauges::Crm::Stopped, self.since(self.condition_since)),
+        };
+        gauges::Delivery {
+            crm,
+            away,
+            last_answer: self.last_good.map(|moment| self.since(moment)),
+            paused: self.paused,
+            waiting: self.pending,
+            oldest: self.oldest_age().unwrap_or_default(),
+            under_way: self.under_way as u64,
+            workers: self.workers as u64,
+            delivered: self.delivered,
+            failed: self.failed,
+            stale: self.dropped_stale,
+            unshown: self.dropped_unshown,
+            no_room: self.refused,
+            spool: self.spool_bytes,
+            spool_limit: self.spool_limit,
+            room: match self.room {
+                Room::Ample => gauges::Room::Ample,
+                Room::Tight => gauges::Room::Tight,
+                Room::Full => gauges::Room::Full,
+            },
+            disk_fails: !self.spool_trouble.is_empty(),
+            commit: self.slowest_commit,
+            confirmation: self.slowest_sync,
+        }
     }
 }

@@ -14,6 +14,15 @@ pub enum Access {
     Undefined,
 }
 
+/// Whether who comes from there may come in: an empty name is no list, and lets everybody in. Somebody of whom it cannot be told from
+/// where he comes is in no list.
+pub fn verdict(list: &str, address: Option<IpAddr>) -> Access {
+    if list.is_empty() {
+        return Access::Allowed;
+    }
+    address.map_or(Access::Denied, |address| access(list, address))
+}
+
 /// Asks the list of that name. A list in a database is read there each time.
 pub fn access(list: &str, address: IpAddr) -> Access {
     let (list, address) = (text::c_line(list), text::c_line(&address.to_string()));

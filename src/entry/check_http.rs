@@ -18,6 +18,7 @@ pub(super) fn items(settings: Option<&Settings>) -> Vec<Item> {
         items.extend(own_address(settings));
         items.extend(list_of_addresses(settings));
         items.extend(way_for_clicks(settings));
+        items.extend(way_for_watchers(settings));
     }
     items
 }
@@ -138,4 +139,29 @@ fn way_for_clicks(settings: &Settings) -> Option<Item> {
             "set context in [callback] to the one in which employees dial",
         )
     })
+}
+
+/// Whether anybody could get at the status.
+fn way_for_watchers(settings: &Settings) -> Option<Item> {
+    let name = "Status";
+    let (key, list) = (&settings.status.key, &settings.status.acl);
+    if key.is_empty() {
+        return None;
+    }
+    // Whether a list is there can be told by anybody's address.
+    let is_there = list.is_empty() || acl::access(list, Ipv4Addr::LOCALHOST.into()) != Access::Undefined;
+    let item = if is_there {
+        let prefix = http::prefix();
+        Item::pass(
+            name,
+            &format!("{prefix}/planfix/status and {prefix}/planfix/metrics answer whoever shows the key"),
+        )
+    } else {
+        Item::fail(
+            name,
+            &format!("there is no ACL '{list}', or it has no rules, so nobody is answered"),
+            "set acl in [status] to one of acl.conf, or leave it empty",
+        )
+    };
+    Some(item)
 }

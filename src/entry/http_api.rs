@@ -15,10 +15,12 @@ use crossbeam_channel::bounded;
 use super::errands::{Errand, Errands};
 use super::module::NotSetUp;
 use super::state::{self, State};
+use super::tally::Tally;
 use crate::ast::acl::{self, Access};
 use crate::ast::http::{BodyError, Method, Request, Response};
 use crate::ast::originate::{device_exists, extension_exists};
 use crate::core::form::{Form, is_form};
+use crate::core::gauges::Clicks;
 use crate::core::make_call::{Click, Device};
 use crate::core::rate::Rate;
 use crate::core::refusal::Refusal;
@@ -34,8 +36,6 @@ const SET_UP: Duration = Duration::from_secs(10);
 /// Addresses and employees that are remembered.
 const SOURCES: usize = 4_096;
 const EMPLOYEES: usize = 4_096;
-/// Refusals of one kind are logged at most once in this time.
-const LOG_EVERY: u64 = 10_000;
 /// What is logged of a field from outside.
 const SHOWN: usize = 40;
 
@@ -52,14 +52,6 @@ pub(super) struct Api {
     unreachable: AtomicU64,
     setups: AtomicU64,
     refused: [Tally; Refusal::COUNT],
-}
-
-/// How often something was refused.
-#[derive(Default)]
-struct Tally {
-    count: AtomicU64,
-    /// When it was logged last, in milliseconds since the beginning; 0: never.
-    logged: AtomicU64,
 }
 
 impl Api {
@@ -93,12 +85,7 @@ impl Api {
         let calls = self.calls.load(Ordering::Relaxed);
         let counts: Vec<String> = Refusal::ALL
             .into_iter()
-            .map(|refusal| {
-                (
-                    self.refused[refusal as usize].count.load(Ordering::Relaxed),
-                    refusal,
-                )
-            })
+            .map(|refusal| (self.refused[refusal as usize].count(), refusal))
             .filter(|(count, _)| *count > 0)
             .map(|(count, refusal)| format!("{count} {}", refusal.word()))
             .collect();
@@ -118,19 +105,21 @@ impl Api {
         format!("{calls} calls{unreachable}{setups}; refused: {refused}")
     }
 
+    /// The same in figures.
+    pub(super) fn clicks(&self) -> Clicks {
+        Clicks {
+            calls: self.calls.load(Ordering::Relaxed),
+            unreachable: self.unreachable.load(Ordering::Relaxed),
+            setups: self.setups.load(Ordering::Relaxed),
+            refused: Refusal::ALL.map(|refusal| self.refused[refusal as usize].count()),
+        }
+    }
+
     /// Counts a refusal, and logs it if none of its kind was logged lately.
     fn refuse(&self, peer: Option<IpAddr>, refused: &Refused) {
         let tally = &self.refused[refused.why as usize];
-        let count = tally.count.fetch_add(1, Ordering::Relaxed) + 1;
-        let (now, last) = (self.now(), tally.logged.load(Ordering::Relaxed));
         // That there is no key is not news until the next load.
-        let due = last == 0 || (refused.why != Refusal::NoKey && now >= last + LOG_EVERY);
-        let mine = due
-            && tally
-                .logged
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if mine {
+        if let Some(count) = tally.note(self.now(), refused.why == Refusal::NoKey) {
             let peer = peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
             let details = match refused.details.as_str() {
                 "" => String::new(),
@@ -255,16 +244,14 @@ fn is_flooded(api: &Api, peer: Option<IpAddr>, limit: u32) -> bool {
 /// The form of who may ask and has shown the key.
 fn asked(request: &mut Request<'_>, settings: &Settings, peer: Option<IpAddr>) -> Result<Form, Refused> {
     let list = &settings.callback.acl;
-    if !list.is_empty() {
-        match peer.map_or(Access::Denied, |peer| acl::access(list, peer)) {
-            Access::Allowed => {}
-            Access::Denied => return Err(Refusal::Acl.into()),
-            Access::Undefined => {
-                return Err(Refused {
-                    details: format!("there is no ACL '{list}' in acl.conf, or it has no rules"),
-                    ..Refusal::Acl.into()
-                });
-            }
+    match acl::verdict(list, peer) {
+        Access::Allowed => {}
+        Access::Denied => return Err(Refusal::Acl.into()),
+        Access::Undefined => {
+            return Err(Refused {
+                details: format!("there is no ACL '{list}' in acl.conf, or it has no rules"),
+                ..Refusal::Acl.into()
+            });
         }
     }
     let form = form(request)?;

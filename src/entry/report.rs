@@ -53,6 +53,13 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
         rows.push(("Key from", "KeyFrom", source.to_owned()));
     }
     rows.push(("Clicks", "Clicks", state.lasting.api.summary()));
+    let watched = state
+        .settings
+        .as_ref()
+        .is_some_and(|settings| !settings.status.key.is_empty());
+    if watched {
+        rows.push(("Watchers", "Watchers", state.lasting.watchers.summary()));
+    }
     if let Some(links) = super::links::of(state) {
         rows.push(("Links", "Links", playing(&links, &state.lasting)));
     }

@@ -12,6 +12,7 @@ use super::calls::Calls;
 use super::greetings::Held;
 use super::http_api::Api;
 use super::http_records::Downloads;
+use super::http_status::Watchers;
 use super::links;
 use crate::core::direction::Direction;
 use crate::core::durations::Durations;
@@ -56,6 +57,8 @@ pub(super) struct Lasting {
     pub(super) set_up: AtomicBool,
     /// Recordings that are being sent.
     pub(super) downloads: Downloads,
+    /// Who asks how the module does.
+    pub(super) watchers: Watchers,
     pub(super) loaded: Instant,
     pub(super) queued: AtomicU64,
     pub(super) ignored: AtomicU64,
@@ -75,6 +78,7 @@ impl Lasting {
             api: Api::new(),
             set_up: AtomicBool::new(false),
             downloads: Downloads::default(),
+            watchers: Watchers::new(),
             loaded: Instant::now(),
             queued: AtomicU64::new(0),
             ignored: AtomicU64::new(0),

@@ -1266,11 +1266,11 @@ fn a_module_for_another_asterisk_declines_and_names_both_versions() {
 }
 
 /// A configuration with a CRM that refuses every connection: the discard port of this machine.
-/// How both keys begin.
+/// How all keys begin.
 const KEYS: &str = "loader-secret";
 
 const SHIPPED_CONFIGURATION: &str = "[general]\nenabled = yes\nmode = dialplan\n[planfix]\nurl = http://127.0.0.1:9/tel/api\n\
-     token = loader-secret-1\npbx_token = loader-secret-2\n";
+     token = loader-secret-1\npbx_token = loader-secret-2\n[status]\nkey = loader-secret-for-status\n";
 
 #[test]
 fn the_shipped_module_comes_and_goes_three_times_and_leaves_nothing() {
@@ -1725,8 +1725,22 @@ fn no_key_is_ever_said() {
     ] {
         said.push(host.ask(&format!("http POST api {body}")));
     }
+    for shown in [
+        "",
+        " Bearer wrong",
+        " Bearer loader-secret-for-status",
+        " Bearer loader-secret-2",
+    ] {
+        for path in ["status", "metrics"] {
+            said.push(host.ask(&format!("http GET {path}{shown}")));
+        }
+    }
     let said = format!("{said:?}");
-    for refused in ["the key is not pbx_token", "the command is neither"] {
+    for refused in [
+        "the key is not pbx_token",
+        "the command is neither",
+        "it does not show the key of [status]",
+    ] {
         assert!(said.contains(refused), "{refused}: {said}");
     }
     for event in ["INCOMING,79001234567,101,call", "ACCEPTED", "loader"] {
@@ -1744,6 +1758,46 @@ fn no_key_is_ever_said() {
         host.configure(&configuration);
         host.ask("reload");
         host.ask("run planfix show status");
+    }
+    host.part();
+}
+
+/// The status and the metrics are for whoever shows the key.
+#[test]
+fn figures_are_told_to_whoever_shows_the_key() {
+    let mut host = Host::loaded(SHIPPED_CONFIGURATION);
+    let ask = |host: &mut Host, request: &str| host.texts(&format!("http GET {request}"), "sent").concat();
+    for path in ["status", "metrics"] {
+        for shown in [
+            "",
+            " Bearer wrong",
+            " loader-secret-for-status",
+            " Bearer loader-secret-2",
+        ] {
+            let sent = ask(&mut host, &format!("{path}{shown}"));
+            assert!(sent.starts_with("HTTP/1.1 401 "), "{sent}");
+            assert!(
+                sent.contains("WWW-Authenticate: Bearer") && sent.ends_with(r"\x0d\x0a\x0d\x0a"),
+                "{sent}"
+            );
+        }
+    }
+    let status = ask(&mut host, "status Bearer loader-secret-for-status");
+    assert!(
+        status.starts_with("HTTP/1.1 200 ") && status.contains("\"enabled\":1"),
+        "{status}"
+    );
+    let metrics = ask(&mut host, "metrics Bearer loader-secret-for-status");
+    assert!(
+        metrics.contains(r#"planfix_status_refused_total{reason="key"} 8"#),
+        "{metrics}"
+    );
+    // Without a key there is no such address, whatever is shown.
+    host.configure(&SHIPPED_CONFIGURATION.replace("key = loader-secret-for-status", "key ="));
+    assert_eq!(host.returned("reload"), "0");
+    for path in ["status", "metrics", "nothing"] {
+        let sent = ask(&mut host, &format!("{path} Bearer loader-secret-for-status"));
+        assert!(sent.starts_with("HTTP/1.1 404 "), "{sent}");
     }
     host.part();
 }

@@ -21,7 +21,8 @@
  *   action HEADERS                  an AMI action, headers divided by |
  *   tell KIND                       a stasis message, as its publisher's thread sends it
  *   decline TYPE                    stasis.conf declines messages of that type
- *   http GET|POST <path> [<body>]   a request to the handler that was looked up last, registered or not
+ *   http GET|POST <path> [<rest>]   a request to the handler that was looked up last, registered or not; the rest is the body of a POST,
+ *                                   and what a GET has in its header Authorization
  *   registered | threads | files    what there is at the moment
  *   inside                          calls of callbacks, of functions and of a device's state since it was last asked; how often the thread
  *                                   waited in them, and for how many microseconds it worked
@@ -2663,21 +2664,25 @@ static void do_registered(void)
 	}
 }
 
-/* GET or POST, a path, and for POST what follows the header: a form, as far as the header says. */
+/* GET or POST, a path, and for POST what follows the header: a form, as far as the header says. For GET what it shows. */
 static void do_http(char *rest)
 {
 	char *method = strsep(&rest, " ");
 	char *path = strsep(&rest, " ");
-	char *body = rest ? unescape(rest) : "";
+	int posts = !strcmp(method, "POST");
+	char *more = rest ? unescape(rest) : "";
+	char *body = posts ? more : "";
 	char length[32];
+	struct ast_variable shown_header = { .name = "Authorization", .value = more };
 	struct ast_variable length_header = { .name = "Content-Length", .value = length };
 	struct ast_variable type_header = { .name = "Content-Type", .value = "application/x-www-form-urlencoded", .next = &length_header };
+	struct ast_variable *headers = posts ? &type_header : &shown_header;
 	struct ast_iostream stream = { .unread = body };
 	struct ast_tcptls_session_instance session = { .stream = &stream };
 
 	snprintf(length, sizeof(length), "%zu", strlen(body));
 	sayf("returned", "%d", looked_up->callback(&session, looked_up, unescape(path),
-		strcmp(method, "POST") ? AST_HTTP_GET : AST_HTTP_POST, NULL, *body ? &type_header : NULL));
+		posts ? AST_HTTP_POST : AST_HTTP_GET, NULL, *more ? headers : NULL));
 }
 
 static void count_entries(const char *path)

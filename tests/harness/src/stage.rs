@@ -1,8 +1,8 @@
 //! An Asterisk with the module under test and a stand-in CRM, set up as an administrator would: what most live tests
 //! begin with.
 //!
-//! Invariant: whatever a test does, in the end neither token stands in anything that Asterisk wrote, and the module has
-//! caught no panic.
+//! Invariant: whatever a test does, in the end neither token stands in anything that Asterisk wrote, nor does the key of the
+//! status, and the module has caught no panic.
 
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ pub struct Plan {
     calls: String,
     delivery: String,
     sections: String,
+    status_key: String,
 }
 
 impl Plan {
@@ -66,6 +67,13 @@ impl Plan {
         self
     }
 
+    /// The module says how it does to whoever shows [`Stage::status_key`].
+    pub fn watched(mut self) -> Self {
+        self.status_key = std::iter::repeat_with(fastrand::alphanumeric).take(24).collect();
+        let line = format!("key = {}", self.status_key);
+        self.section("status", &line)
+    }
+
     /// Starts the CRM and lays Asterisk out, without starting it.
     ///
     /// # Errors
@@ -89,6 +97,7 @@ impl Plan {
             asterisk,
             crm,
             settings,
+            status_key: self.status_key,
         })
     }
 
@@ -120,6 +129,7 @@ pub struct Stage {
     /// The CRM.
     pub crm: Sandbox,
     settings: String,
+    status_key: String,
 }
 
 impl Stage {
@@ -141,6 +151,7 @@ impl Stage {
             calls: String::new(),
             delivery: String::new(),
             sections: String::new(),
+            status_key: String::new(),
         }
     }
 
@@ -163,8 +174,12 @@ impl Stage {
 
     fn is_clean(&self) -> Result<()> {
         for (what, text) in [("log", self.asterisk.log()), ("console", self.asterisk.console())] {
-            for (name, token) in [("token", self.crm.token()), ("pbx_token", self.crm.pbx_token())] {
-                let line = text.lines().find(|line| line.contains(token));
+            for (name, key) in [
+                ("token", self.crm.token()),
+                ("pbx_token", self.crm.pbx_token()),
+                ("key of the status", &self.status_key),
+            ] {
+                let line = text.lines().find(|line| !key.is_empty() && line.contains(key));
                 ensure!(line.is_none(), "the {what} holds the {name}: {line:?}");
             }
             let line = text.lines().find(|line| line.contains("panic"));
@@ -189,6 +204,12 @@ impl Stage {
     #[must_use]
     pub fn settings(&self) -> &str {
         &self.settings
+    }
+
+    /// The key that [`Plan::watched`] has set; empty without it.
+    #[must_use]
+    pub fn status_key(&self) -> &str {
+        &self.status_key
     }
 
     /// Writes another planfix.conf and reloads the module. Returns what the console said.

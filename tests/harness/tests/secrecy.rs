@@ -120,14 +120,17 @@ fn reason(stage: &Stage, reason: &str) -> Result<()> {
 
 fn the_tokens_are_in_nothing_that_can_be_read(version: Version) -> Result<()> {
     const WRONG: &str = "wrong0token0of0secrecy";
-    const MISPLACED: [&str; 5] = [
+    const MISPLACED: [&str; 7] = [
         "misspelt0option0secret",
         "elsewhere0secret",
         "blank0inside0secret here",
         "lineless0secret",
         "0123456789abcdef0123456789abcdef",
+        "status0outside0secret",
+        "short0status0k",
     ];
     let plan = Stage::plan(version)
+        .watched()
         .delivery("response_timeout = 5\nconnect_timeout = 5\nretry_max = 1")
         .asterisk(|builder| builder.verbose(10).debug(10));
     plan.play(|stage| {
@@ -185,6 +188,8 @@ fn the_tokens_are_in_nothing_that_can_be_read(version: Version) -> Result<()> {
             format!("[planfix]\ntoken = {}", MISPLACED[2]),
             format!("[planfix]\ntoken {}", MISPLACED[3]),
             format!("[planfix]\nurl = {}", MISPLACED[4]),
+            format!("[general]\nkey = {}", MISPLACED[5]),
+            format!("[status]\nkey = {}", MISPLACED[6]),
         ]
         .into_iter()
         .enumerate()
@@ -205,7 +210,12 @@ fn the_tokens_are_in_nothing_that_can_be_read(version: Version) -> Result<()> {
         while let Some(event) = watcher.event(Duration::ZERO, |_: &Message| true)? {
             heard.add("an event of AMI", format!("{event:?}"));
         }
-        let tokens = [stage.crm.token(), stage.crm.pbx_token(), WRONG];
+        let tokens = [
+            stage.crm.token(),
+            stage.crm.pbx_token(),
+            stage.status_key(),
+            WRONG,
+        ];
         heard.holds_none_of(&[&tokens[..], &MISPLACED].concat())?;
         // The other way round, so that this test cannot pass by hearing nothing.
         for expected in [

@@ -180,11 +180,14 @@ pub fn each(mut look: impl FnMut(&Channel<'_>)) {
     let Some(walk) = NonNull::new(unsafe { sys::ast_channel_iterator_all_new() }).map(Walk) else {
         return;
     };
-    // SAFETY: the iterator lives until `walk` goes. It lets go of the channels' container before it returns, in every storage that
-    // Asterisk has for them. INVARIANT of Reference: what it returns comes with a reference.
-    while let Some(reference) =
-        NonNull::new(unsafe { sys::ast_channel_iterator_next(walk.0.as_ptr()) }).map(Reference)
-    {
+    loop {
+        // SAFETY: the iterator lives until `walk` goes. It lets go of the channels' container before it returns, in every storage
+        // that Asterisk has for them.
+        let next = unsafe { sys::ast_channel_iterator_next(walk.0.as_ptr()) };
+        // INVARIANT: it comes with a reference.
+        let Some(reference) = NonNull::new(next).map(Reference) else {
+            return;
+        };
         look(&reference.channel());
     }
 }

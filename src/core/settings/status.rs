@@ -6,9 +6,6 @@ use crate::core::secret::Secret;
 /// Name and default of every option.
 pub(super) const OPTIONS: [(&str, &str, &str); 2] = [("status", "key", ""), ("status", "acl", "")];
 
-/// How often a key may be guessed at is not bounded, so it has to be one that nobody guesses.
-const SHORTEST: usize = 16;
-
 /// `[status]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -42,11 +39,13 @@ impl Status {
     }
 }
 
+/// How often a key may be guessed at is not bounded, so it has to be one that nobody guesses.
 fn long_key(value: &str) -> Result<Secret, String> {
     let key = key(value)?;
-    if !key.is_empty() && value.len() < SHORTEST {
+    if !key.is_empty() && key.can_be_guessed() {
         return Err(format!(
-            "the key is shorter than {SHORTEST} characters: make up a longer one, such as 'openssl rand -hex 16' prints"
+            "the key is shorter than {} characters: make up a longer one, such as 'openssl rand -hex 16' prints",
+            Secret::SHORTEST_GOOD
         ));
     }
     Ok(key)

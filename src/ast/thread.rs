@@ -2,7 +2,7 @@
 //! the thread that makes them.
 //!
 //! Invariant: they stand behind Asterisk's own for the processor, so that a machine with too much to do is late with the
-//! CRM and not with its calls.
+//! CRM and not with its calls; but for those that begin a call, because its threads begin where they stand.
 
 use std::ffi::{CString, c_void};
 use std::io;
@@ -20,6 +20,8 @@ const STACK: usize = 2 << 20;
 /// Where a thread stands for the processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
+    /// Among Asterisk's.
+    Among,
     /// Behind Asterisk's: it gets a third of what one of them gets where both want all.
     Behind,
     /// Behind everybody: it gets a hundredth.
@@ -30,6 +32,7 @@ impl Place {
     /// What is added to Asterisk's own nice value.
     fn nice(self) -> libc::c_int {
         match self {
+            Self::Among => 0,
             Self::Behind => 5,
             Self::Last => 19,
         }
@@ -88,6 +91,9 @@ pub struct Thread {
 /// (main/utils.c, `ast_pthread_create_stack`) and where a nice value means nothing. A thread that was started by one that stands
 /// even further behind stays there.
 fn stand_behind_calls(place: Place) {
+    if place == Place::Among {
+        return;
+    }
     let normal = libc::sched_param { sched_priority: 0 };
     // SAFETY: numbers, and a struct that lives. On Linux 0 is the calling thread and the process's number its first thread, and
     // nobody needs to be allowed to ask for less. What fails leaves the priority as it was.

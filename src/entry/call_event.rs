@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::threads::{NotTaken, OnDemand};
 use crate::ast::manager::{Authority, event};
+use crate::ast::thread::Place;
 use crate::core::draft::{Draft, Kind};
 
 /// Requests whose events may wait. What finds no room has no event: whoever listens could not keep up.
@@ -56,7 +57,9 @@ pub(super) struct Herald(OnDemand<Report>);
 impl Herald {
     /// Has it told soon. Never waits.
     pub(super) fn tell(&self, drafts: Report) {
-        let brought = self.0.bring(drafts, WAITING, "planfix/events", work_off);
+        let brought = self
+            .0
+            .bring(drafts, WAITING, ("planfix/events", Place::Behind), work_off);
         // The events are for whoever watches; the requests themselves are in the spool.
         if let Err(NotTaken::NoThread(error)) = brought {
             log::warn!("No thread could be started for AMI's events: {error}");

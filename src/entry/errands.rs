@@ -12,6 +12,7 @@ use super::module::{self, NotSetUp};
 use super::state;
 use super::threads::{NotTaken, OnDemand};
 use crate::ast::originate::Originate;
+use crate::ast::thread::Place;
 use crate::core::make_call::{Click, Device, auto_answer};
 use crate::core::settings::Callback;
 use crate::core::setup::Setup;
@@ -38,9 +39,11 @@ pub(super) struct NoRoom;
 impl Errands {
     /// Has it done soon.
     pub(super) fn bring(&self, errand: Errand) -> Result<(), NoRoom> {
-        let brought = self.0.bring(errand, WAITING, "planfix/errands", |errands| {
-            errands.iter().for_each(run);
-        });
+        let brought = self
+            .0
+            .bring(errand, WAITING, ("planfix/errands", Place::Among), |errands| {
+                errands.iter().for_each(run);
+            });
         brought.map_err(|why| {
             if let NotTaken::NoThread(error) = why {
                 log::error!("No thread could be started for what Planfix asks for: {error}");

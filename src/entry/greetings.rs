@@ -19,6 +19,7 @@ use super::threads::{AsteriskThreads, NotTaken, OnDemand};
 use crate::ast::audio::Audio;
 use crate::ast::device_state::{self, DeviceState, DeviceStates};
 use crate::ast::manager::{Authority, event};
+use crate::ast::thread::Place;
 use crate::ast::{database, paths, voice};
 use crate::core::greeting::attribute::Change;
 use crate::core::greeting::greeting::Sheet;
@@ -188,7 +189,10 @@ struct Crier(OnDemand<Told>);
 impl Crier {
     /// Has it told soon. Never waits.
     fn tell(&self, told: Told) {
-        match self.0.bring(told, WAITING, "planfix/lamps", work_off) {
+        match self
+            .0
+            .bring(told, WAITING, ("planfix/lamps", Place::Behind), work_off)
+        {
             Ok(()) => {}
             Err(NotTaken::NoRoom) => log::warn!("A change of a greeting is not told: too many wait already"),
             Err(NotTaken::NoThread(error)) => {

@@ -57,12 +57,12 @@ pub(super) enum NotTaken {
 }
 
 impl<T: Send + 'static> OnDemand<T> {
-    /// Has it done soon, by a thread of that name which runs `work`, behind at most `waiting` others. Never waits.
+    /// Has it done soon, by a thread of that name and place which runs `work`, behind at most `waiting` others. Never waits.
     pub(super) fn bring(
         &self,
         thing: T,
         waiting: usize,
-        name: &str,
+        (name, place): (&str, Place),
         work: fn(&Receiver<T>),
     ) -> Result<(), NotTaken> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,10 +71,9 @@ impl<T: Send + 'static> OnDemand<T> {
         }
         if running.begun.is_none() {
             let (sender, things) = bounded(waiting);
-            let thread = AsteriskThreads
-                .spawn(name, Box::new(move || work(&things)))
-                .map_err(NotTaken::NoThread)?;
-            running.begun = Some((sender, thread));
+            let thread =
+                thread::spawn(name, place, Box::new(move || work(&things))).map_err(NotTaken::NoThread)?;
+            running.begun = Some((sender, Box::new(thread)));
         }
         let sent = running.begun.as_ref().map(|(sender, _)| sender.try_send(thing));
         sent.and_then(Result::ok).ok_or(NotTaken::NoRoom)

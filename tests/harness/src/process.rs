@@ -47,6 +47,8 @@ pub struct Task {
     pub id: u32,
     /// Its name, cut to 15 bytes by the kernel.
     pub name: String,
+    /// How far it stands behind others for the processor.
+    pub nice: i32,
 }
 
 /// A running child. Dropping it kills its process group and waits for it.
@@ -162,9 +164,13 @@ impl Process {
         let mut tasks = Vec::new();
         for entry in self.proc_entries("task")? {
             // A thread may end between the listing and this.
-            let Ok(name) = fs::read_to_string(entry.join("comm")) else {
+            let Ok(text) = fs::read_to_string(entry.join("stat")) else {
                 continue;
             };
+            let (head, tail) = text.rsplit_once(") ").context("no thread's stat")?;
+            let name = head.split_once('(').context("no thread's stat")?.1;
+            // Field 19 of proc(5); the third comes after the name.
+            let nice = tail.split(' ').nth(16).context("no thread's stat")?;
             let Some(id) = entry
                 .file_name()
                 .and_then(OsStr::to_str)
@@ -174,7 +180,8 @@ impl Process {
             };
             tasks.push(Task {
                 id,
-                name: name.trim_end().to_owned(),
+                name: name.to_owned(),
+                nice: nice.parse()?,
             });
         }
         Ok(tasks)

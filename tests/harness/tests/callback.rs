@@ -176,6 +176,15 @@ fn one_click(office: &Office, to: &str, headers: &[&str]) -> Result<Vec<String>>
     );
     client.answer()?;
     client.talk(TALK)?;
+    // A thread begins where the one stands that makes it, and this call is like any other.
+    let threads = office.stage.asterisk.threads()?;
+    let first = threads.iter().map(|task| task.nice).min();
+    ensure!(
+        threads
+            .iter()
+            .all(|task| task.name != "planfix/errands" || Some(task.nice) == first),
+        "{threads:?}"
+    );
     employee.hangup()?;
     client.wait_hung_up()?;
     let told = told(office, seen, 3)?;

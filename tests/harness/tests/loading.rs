@@ -56,23 +56,6 @@ fn autoload_takes_it_along(version: Version) -> Result<()> {
     })
 }
 
-/// Name and nice value of every thread.
-fn threads(asterisk: &Asterisk) -> Result<Vec<(String, i32)>> {
-    let mut threads = Vec::new();
-    for task in fs::read_dir(format!("/proc/{}/task", asterisk.pid()?))? {
-        // One that has just ended is no news.
-        let Ok(text) = fs::read_to_string(task?.path().join("stat")) else {
-            continue;
-        };
-        let (head, tail) = text.rsplit_once(") ").context("no thread's stat")?;
-        let name = head.split_once('(').context("no thread's stat")?.1;
-        // Field 19 of proc(5); the third comes after the name.
-        let nice = tail.split(' ').nth(16).context("no thread's stat")?;
-        threads.push((name.to_owned(), nice.parse()?));
-    }
-    Ok(threads)
-}
-
 fn its_threads_stand_behind_those_of_calls(version: Version) -> Result<()> {
     let plan = Stage::plan(version).auto();
     plan.play(|stage| {
@@ -81,10 +64,12 @@ fn its_threads_stand_behind_those_of_calls(version: Version) -> Result<()> {
             "threads of the module in their places",
             Duration::from_secs(20),
             || {
-                let (ours, others): (Vec<_>, Vec<_>) = threads(&stage.asterisk)?
+                let (ours, others): (Vec<_>, Vec<_>) = stage
+                    .asterisk
+                    .threads()?
                     .into_iter()
-                    .partition(|(name, _)| name.starts_with("planfix/"));
-                let first = others.iter().map(|(_, nice)| *nice).max().context("no threads")?;
+                    .partition(|task| task.name.starts_with("planfix/"));
+                let first = others.iter().map(|task| task.nice).max().context("no threads")?;
                 // A worker has to do with the CRM alone, and comes last of all.
                 let place = |name: &str| match name {
                     "planfix/worker" => (first + 19).min(19),
@@ -97,8 +82,8 @@ fn its_threads_stand_behind_those_of_calls(version: Version) -> Result<()> {
                     "planfix/worker",
                 ]
                 .iter()
-                .all(|name| ours.iter().any(|(ours, _)| ours == name));
-                let in_place = ours.iter().all(|(name, nice)| *nice == place(name));
+                .all(|name| ours.iter().any(|task| task.name == *name));
+                let in_place = ours.iter().all(|task| task.nice == place(&task.name));
                 Ok((are_there && in_place).then_some(()))
             },
         )

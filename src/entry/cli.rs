@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::explain::ANSWER;
+use super::sentence::say;
 use super::{check, cli_calls, cli_contact, cli_greetings, cli_links, cli_trace, report, state};
 use crate::ast::cli::{Command, CommandRegistration, Completion, Out, Outcome};
 use crate::ast::registration::RegistrationError;
@@ -53,12 +54,13 @@ fn ask(out: &mut Out, question: Question) -> Option<Answer> {
     let is_order = question.is_order();
     match delivery(out)?.ask(question, ANSWER) {
         Some(Answer::Failed(sentence)) => {
-            out.line(&format!("That was not possible: {sentence}."));
+            say(out, &format!("That was not possible: {sentence}."));
             None
         }
         Some(answer) => Some(answer),
         None if is_order => {
-            out.line(
+            say(
+                out,
                 "The disk does not answer. The order waits and is carried out when it does: see 'planfix show status'.",
             );
             None
@@ -134,7 +136,7 @@ fn list(out: &mut Out, which: List, nothing: &str) -> Option<()> {
     };
     show_list(out, &listing.rows, listing.total, nothing);
     if let Some(caution) = listing.caution() {
-        out.line(&caution);
+        say(out, &caution);
     }
     Some(())
 }

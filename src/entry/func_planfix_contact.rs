@@ -48,10 +48,12 @@ impl ReadFunction for PlanfixContact {
     const NAME: &'static CStr = c"PLANFIX_CONTACT";
 
     fn read(channel: Option<&Channel<'_>>, text: &[u8]) -> Result<Cow<'static, [u8]>, Unreadable> {
-        let Some(_asking) = Asking::begin() else {
-            return Ok(Cow::Borrowed(b""));
-        };
         let looks_only = channel.is_some_and(Channel::is_locked_here);
+        let asking = Asking::begin();
+        // One that only looks ends there, within another one too.
+        if asking.is_none() && !looks_only {
+            return Ok(Cow::Borrowed(b""));
+        }
         let answer = answer(channel, text, looks_only);
         let status = answer.as_ref().map_or(Status::Error, |(_, status)| *status);
         if let (Some(channel), Ok(word)) = (channel.filter(|_| !looks_only), CString::new(status.word()))

@@ -276,15 +276,18 @@ impl Command for Retry {
             _ => return Outcome::ShowUsage,
         };
         outcome(ask(out, Question::Retry(id)).map(|answer| {
-            out.line(&match (answer, id) {
-                (Answer::Count(0), Some(id)) => {
-                    format!("There is no failed request {id}: see 'planfix show failed'.")
-                }
-                (Answer::Count(0), None) => "Nothing has failed.".to_owned(),
-                (Answer::Count(1), _) => "One request waits again.".to_owned(),
-                (Answer::Count(count), _) => format!("{count} requests wait again."),
-                (answer, _) => goes_on(&answer),
-            });
+            say(
+                out,
+                &match (answer, id) {
+                    (Answer::Count(0), Some(id)) => {
+                        format!("There is no failed request {id}: see 'planfix show failed'.")
+                    }
+                    (Answer::Count(0), None) => "Nothing has failed.".to_owned(),
+                    (Answer::Count(1), _) => "One request waits again.".to_owned(),
+                    (Answer::Count(count), _) => format!("{count} requests wait again."),
+                    (answer, _) => goes_on(&answer),
+                },
+            );
         }))
     }
 }
@@ -312,7 +315,7 @@ impl Command for DropRequest {
             return Outcome::ShowUsage;
         };
         outcome(ask(out, Question::Drop(id)).map(|answer| {
-            out.line(&match answer {
+            say(out, &match answer {
                 Answer::Count(0) => format!(
                     "There is no failed request {id}, and none of that number waits: see 'planfix show failed' and 'planfix show queue'."
                 ),
@@ -343,14 +346,17 @@ impl Command for ReplayDelivered {
             _ => return Outcome::ShowUsage,
         };
         outcome(ask(out, Question::Replay(what)).map(|answer| {
-            out.line(&match answer {
-                Answer::Count(0) => {
-                    "No such delivered request is kept; see keep_delivered in planfix.conf.".to_owned()
-                }
-                Answer::Count(1) => "One request is sent again.".to_owned(),
-                Answer::Count(count) => format!("{count} requests are sent again."),
-                answer => goes_on(&answer),
-            });
+            say(
+                out,
+                &match answer {
+                    Answer::Count(0) => {
+                        "No such delivered request is kept; see keep_delivered in planfix.conf.".to_owned()
+                    }
+                    Answer::Count(1) => "One request is sent again.".to_owned(),
+                    Answer::Count(count) => format!("{count} requests are sent again."),
+                    answer => goes_on(&answer),
+                },
+            );
         }))
     }
 }

@@ -42,7 +42,7 @@ impl Command for ShowCalls {
         let calls = match running_calls(&state) {
             Ok(calls) => calls,
             Err(sentence) => {
-                out.line(sentence);
+                say(out, sentence);
                 return Outcome::Success;
             }
         };

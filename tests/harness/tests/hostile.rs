@@ -320,7 +320,7 @@ fn a_hostile_spool(version: Version) -> Result<()> {
         })?;
         let victim = stage.asterisk.scratch().join("victim");
         fs::write(&victim, "precious")?;
-        let memory = "events are kept in memory, a restart would lose them; mend it and run";
+        let memory = "events are kept in memory, a restart would lose them; mend it, and it is used";
         spoiled.round("a link to another file", 0, memory, |file| {
             fs::remove_file(file)?;
             Ok(symlink(&victim, file)?)
@@ -359,7 +359,7 @@ fn a_spool_in_memory_goes_back_to_the_disk(version: Version) -> Result<()> {
         let check = flat(&stage.asterisk.cli("planfix check")?);
         ensure!(check.contains("FAIL Spool it lies in memory only"), "{check}");
         stage.asterisk.cli("module reload res_planfix.so")?;
-        logs(stage, 0, "still cannot be opened")?;
+        logs(stage, 0, "still cannot be used")?;
         delivers(stage, "memory.2")?;
 
         stage.crm.fault("status=503")?;

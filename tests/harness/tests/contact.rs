@@ -191,8 +191,8 @@ fn the_responsible_employee_is_rung_first(version: Version) -> Result<()> {
 const QUESTIONS: &str = "[contact]
 exten => _ask-.,1,Set(from=${STRFTIME(,,%s%3q)})
  same => n,Set(name=${PLANFIX_CONTACT(${EXTEN:4},name)})
- same => n,Set(GLOBAL(TOOK-${EXTEN:4})=$[${STRFTIME(,,%s%3q)} - ${from}])
  same => n,Set(GLOBAL(GOT-${EXTEN:4})=${PLANFIX_CONTACT_STATUS})
+ same => n,Set(GLOBAL(TOOK-${EXTEN:4})=$[${STRFTIME(,,%s%3q)} - ${from}])
 exten => _lots-.,1,Set(from=${STRFTIME(,,%s%3q)})
  same => n,Set(count=0)
  same => n(next),Set(count=$[${count} + 1])
@@ -354,6 +354,8 @@ fn channelvars_tell_what_is_known_and_make_nobody_wait(version: Version) -> Resu
         // Asterisk puts a stroke before quotes there.
         let told = r#"PLANFIX_CONTACT(,name)=ООО \"Ромашка, ${EXTEN}\""#;
         for _ in 0..5 {
+            // Waiting for the last channel's end, below, has switched them off.
+            ami.action(&[("Action", "Events"), ("EventMask", "on")])?;
             stage
                 .asterisk
                 .cli("channel originate Local/known@contact/n application Wait 1")?;

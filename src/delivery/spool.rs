@@ -6,7 +6,7 @@
 //!   process; the syncer has the disk confirm it, for the case of a power cut;
 //! - the folder is 0700 and the files 0600, whatever the umask is;
 //! - a file that is damaged, foreign or newer is moved aside; what can still be read of its pending and failed events is
-//!   carried over ([`rescue`]);
+//!   carried over (`rescue`);
 //! - events are never reordered: `id` rises with acceptance and is given here, not by SQLite;
 //! - a file of an earlier version is upgraded in place, in one transaction.
 //!

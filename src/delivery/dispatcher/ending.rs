@@ -40,6 +40,9 @@ impl Dispatcher {
         }
         // A thread that was held up in the middle of submitting may have had its event accepted meanwhile.
         self.keep_the_rest();
+        if !self.open_cards.are_written() {
+            self.save_open_cards();
+        }
         if !self.unsaved.is_empty() {
             let lost = self
                 .unsaved

@@ -415,6 +415,8 @@ impl Dispatcher {
             Ok(count) => {
                 self.look_for_dead = true;
                 self.save(now, true);
+                // The events came along by themselves, and may be the last for long.
+                self.save_open_cards();
                 log::warn!(
                     "The spool in {} is in use again; {count} events were written to it from memory",
                     self.folder.display()

@@ -87,19 +87,21 @@ fn permissions(state: &State) -> Item {
         state.lasting.link_keys.path().to_owned(),
     ];
     let mode = |path: &PathBuf| std::fs::metadata(path).map_or(0, |about| about.permissions().mode());
+    // Asterisk may read planfix.conf by its group; what the module makes is for its user alone.
     let open = if about.permissions().mode() & 0o007 != 0 {
-        Some(path)
+        Some((path, "o-rwx"))
     } else {
-        made.into_iter().find(|path| mode(path) & 0o077 != 0)
+        let open = made.into_iter().find(|path| mode(path) & 0o077 != 0);
+        open.map(|path| (path, "go-rwx"))
     };
     match open {
-        Some(path) => Item::fail(
+        Some((path, change)) => Item::fail(
             name,
             &format!(
                 "{} holds keys and others on this machine can read it",
                 path.display()
             ),
-            &format!("run 'chmod o-rwx {}'", path.display()),
+            &format!("run 'chmod {change} {}'", path.display()),
         ),
         None => Item::pass(name, "planfix.conf is not open to everybody"),
     }

@@ -24,7 +24,7 @@ pub fn verdict(list: &str, address: Option<IpAddr>) -> Access {
 }
 
 /// Asks the list of that name. A list in a database is read there each time.
-pub fn access(list: &str, address: IpAddr) -> Access {
+fn access(list: &str, address: IpAddr) -> Access {
     let (list, address) = (text::c_line(list), text::c_line(&address.to_string()));
     // SAFETY: two strings that end with NUL.
     match unsafe { sys::shim_acl(list.as_ptr(), address.as_ptr()) } {

@@ -130,7 +130,7 @@ impl Calls {
         let follower = Follower {
             items,
             delivery,
-            settings: Arc::clone(&settings),
+            settings,
             recorder: None,
             waiting: VecDeque::new(),
             takes: Takes::default(),
@@ -138,7 +138,7 @@ impl Calls {
             shared: Arc::clone(&shared),
         };
         let thread = AsteriskThreads
-            .spawn("planfix/calls", Box::new(move || follower.run(settings)))
+            .spawn("planfix/calls", Box::new(move || follower.run()))
             .map_err(|error| format!("no thread could be started: {error}"))?;
         Ok(Self {
             queue,
@@ -353,8 +353,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn run(mut self, settings: Arc<settings::Calls>) {
-        self.settings = settings;
+    fn run(mut self) {
         let Some(open) = self.open_cards() else { return };
         *self.shared.tracker() = Tracker::new(Arc::clone(&self.settings), open);
         self.shared.listening.store(true, Ordering::Release);

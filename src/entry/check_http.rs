@@ -114,11 +114,15 @@ fn own_address(settings: &Settings) -> Option<Item> {
     ))
 }
 
+/// Whether that list is named and not there, which can be told by anybody's address.
+fn is_missing(list: &str) -> bool {
+    acl::verdict(list, Some(Ipv4Addr::LOCALHOST.into())) == Access::Undefined
+}
+
 /// Whether the ACL that is to let Planfix in exists: without rules it lets nobody in.
 fn list_of_addresses(settings: &Settings) -> Option<Item> {
     let list = &settings.callback.acl;
-    let is_missing = !list.is_empty() && acl::access(list, Ipv4Addr::LOCALHOST.into()) == Access::Undefined;
-    is_missing.then(|| {
+    is_missing(list).then(|| {
         Item::fail(
             "ACL",
             &format!("there is no ACL '{list}' in acl.conf, or it has no rules, so everybody is refused"),
@@ -148,19 +152,17 @@ fn way_for_watchers(settings: &Settings) -> Option<Item> {
     if key.is_empty() {
         return None;
     }
-    // Whether a list is there can be told by anybody's address.
-    let is_there = list.is_empty() || acl::access(list, Ipv4Addr::LOCALHOST.into()) != Access::Undefined;
-    let item = if is_there {
-        let prefix = http::prefix();
-        Item::pass(
-            name,
-            &format!("{prefix}/planfix/status and {prefix}/planfix/metrics answer whoever shows the key"),
-        )
-    } else {
+    let item = if is_missing(list) {
         Item::fail(
             name,
             &format!("there is no ACL '{list}', or it has no rules, so nobody is answered"),
             "set acl in [status] to one of acl.conf, or leave it empty",
+        )
+    } else {
+        let prefix = http::prefix();
+        Item::pass(
+            name,
+            &format!("{prefix}/planfix/status and {prefix}/planfix/metrics answer whoever shows the key"),
         )
     };
     Some(item)

@@ -128,11 +128,14 @@ impl Dispatcher {
         log::warn!("The spool can be written again; everything that waited in memory is on the disk");
     }
 
+    /// Whether there is no file behind the spool, or no spool.
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.spool.as_ref().is_none_or(|spool| spool.path().is_none())
+    }
+
     /// Whether the file cannot be written, for another reason than that there is no room in it.
     pub(super) fn is_refused(&self) -> bool {
-        !self.status.spool_trouble.is_empty()
-            && !self.disk_is_full
-            && self.spool.as_ref().is_some_and(|spool| spool.path().is_some())
+        !self.status.spool_trouble.is_empty() && !self.disk_is_full && !self.is_in_memory()
     }
 
     /// Whether a disk that refused still does, where nothing is left that has to be written: everything was delivered meanwhile.
@@ -196,7 +199,7 @@ impl Dispatcher {
         // Another program's lock was waited for, so that `now` is past.
         self.next_save = self.clock.steady() + DISK_RETRY;
         if let SpoolError::Damaged(why) = error
-            && self.spool.as_ref().is_some_and(|spool| spool.path().is_some())
+            && !self.is_in_memory()
         {
             let why = why.clone();
             return self.replace(&why, now);
@@ -387,8 +390,7 @@ impl Dispatcher {
 
     /// Now and then a spool in memory tries the disk again, and says nothing until it is there.
     pub(super) fn look_for_disk(&mut self, now: Millis) {
-        let has_disk = self.spool.as_ref().is_some_and(|spool| spool.path().is_some());
-        if has_disk || self.reopen || now < self.next_reopen {
+        if !self.is_in_memory() || self.reopen || now < self.next_reopen {
             return;
         }
         self.next_reopen = now + REOPEN;

@@ -149,7 +149,7 @@ impl Dispatcher {
         // They tell of the address from before.
         self.turned_away.clear();
         self.lanes.wake_all();
-        self.reopen = self.spool.as_ref().is_none_or(|spool| spool.path().is_none());
+        self.reopen = self.is_in_memory();
         if let Some(spool) = &mut self.spool
             && let Err(error) = spool.set_limit(config.max_spool)
         {

@@ -24,10 +24,6 @@ impl Dispatcher {
         Ok(Answer::GoesOn(count))
     }
 
-    fn is_in_memory(&self) -> bool {
-        self.spool.as_ref().is_none_or(|spool| spool.path().is_none())
-    }
-
     /// Whether the next portion can be made pending now.
     pub(super) fn may_resend(&self) -> bool {
         !self.resending.is_empty() && self.status.spool_trouble.is_empty() && self.spool.is_some()

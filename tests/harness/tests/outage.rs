@@ -816,6 +816,16 @@ fn every_check_passes_or_names_its_cure(version: Version) -> Result<()> {
             "One item needs mending.",
         ])?;
         mode(0o640)?;
+        // What the module makes is for Asterisk's user alone, and the command that is named makes it so.
+        let made = stage.asterisk.scratch().join("db/planfix/setup.json");
+        fs::create_dir_all(made.parent().context("a folder")?)?;
+        fs::write(&made, "{}")?;
+        fs::set_permissions(&made, std::os::unix::fs::PermissionsExt::from_mode(0o640))?;
+        check(&["FAIL File permissions", "run 'chmod go-rwx", "setup.json"])?;
+        let closed = Command::new("chmod").arg("go-rwx").arg(&made).status()?;
+        ensure!(closed.success(), "chmod failed");
+        check(&["pass File permissions"])?;
+        fs::remove_file(&made)?;
         check(&[
             "pass planfix.conf read without a problem",
             "pass File permissions",

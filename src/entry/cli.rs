@@ -130,7 +130,7 @@ fn list(out: &mut Out, which: List, nothing: &str) -> Option<()> {
     let listing = match delivery(out)?.list(which, ROWS) {
         Ok(listing) => listing,
         Err(sentence) => {
-            out.line(&format!("That was not possible: {sentence}."));
+            say(out, &format!("That was not possible: {sentence}."));
             return None;
         }
     };

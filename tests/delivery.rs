@@ -103,7 +103,17 @@ impl Bench {
     }
 
     fn with(crm: Crm, config: settings::Delivery) -> Self {
+        Self::within(tempfile::tempdir().unwrap(), crm, config)
+    }
+
+    /// With a file in place of the spool's folder, so that the spool is in memory.
+    fn without_a_disk(url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("planfix"), "a file in place of the folder").unwrap();
+        Self::within(folder, crm(url), config())
+    }
+
+    fn within(folder: tempfile::TempDir, crm: Crm, config: settings::Delivery) -> Self {
         let clock = Arc::new(ShiftedClock::default());
         let delivery = start(&folder.path().join("planfix"), &crm, &config, &clock);
         Self {
@@ -1053,20 +1063,73 @@ fn a_full_spool_refuses_cards_before_ends_and_recovers() {
 }
 
 #[test]
+fn what_failed_is_kept_for_its_time_and_no_clock_that_is_set_for_a_moment_changes_that() {
+    let sandbox = sandbox();
+    let bench = Bench::new(sandbox.url());
+    sandbox.set_fault(Fault::new(FaultKind::Status(400, None)).callid("refused").next(1));
+    bench.tell("fine", Kind::Completed);
+    bench.tell("refused", Kind::Completed);
+    bench.until("the refusal", |status| {
+        status.failed == 1 && status.delivered == 1
+    });
+    let day = Duration::from_secs(86_400);
+    bench.clock.set_ahead(40 * day);
+    bench.clock.advance(Duration::from_secs(61));
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let file = rusqlite::Connection::open_with_flags(bench.spool().join("spool.db"), flags).unwrap();
+    // What was delivered goes in the same round, and before.
+    bench.until("the chores", |_| {
+        let query = "SELECT count(*) FROM event WHERE state = 1";
+        file.query_row(query, [], |row| row.get(0)) == Ok(0)
+    });
+    let failed = |bench: &Bench| match bench.ask(Question::Failed { limit: 9 }) {
+        Answer::Events { total, .. } => total,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(failed(&bench), 1);
+    bench.clock.set_ahead(Duration::ZERO);
+    bench.clock.advance(28 * day);
+    assert_eq!(failed(&bench), 1);
+    bench.clock.advance(3 * day);
+    bench.until("its end", |status| status.failed == 0);
+    assert_eq!(failed(&bench), 0);
+}
+
+#[test]
+fn what_is_in_memory_at_the_end_goes_to_a_disk_that_is_back() {
+    let sandbox = sandbox();
+    let refuse = sandbox.set_fault(Fault::new(FaultKind::Refuse));
+    let mut bench = Bench::without_a_disk(sandbox.url());
+    bench.tell("a", Kind::Incoming);
+    bench.until("its waiting", |status| {
+        status.pending == 1 && status.spool == "memory"
+    });
+    fs::remove_file(bench.spool()).unwrap();
+    // At once, before the spool in memory looks for the disk by itself.
+    bench.restart();
+    let status = bench.until("it from the disk", |status| status.pending == 1);
+    assert!(status.spool.ends_with("spool.db"), "{}", status.spool);
+    sandbox.clear_fault(refuse);
+    bench.settled();
+    assert_eq!(received(&sandbox), ["INCOMING a"]);
+}
+
+#[test]
+fn what_is_lost_at_the_end_because_there_is_no_disk_is_said() {
+    let sandbox = sandbox();
+    sandbox.set_fault(Fault::new(FaultKind::Refuse));
+    let bench = Bench::without_a_disk(sandbox.url());
+    bench.tell("a", Kind::Incoming);
+    bench.tell("a", Kind::Completed);
+    bench.until("their waiting", |status| status.pending == 2);
+    assert!(bench.delivery.stop(BOUND));
+    assert!(logged("2 events could not be written to the spool and are lost"));
+}
+
+#[test]
 fn without_a_disk_events_are_delivered_from_memory_and_moved_to_it_when_it_is_back() {
     let sandbox = sandbox();
-    let folder = tempfile::tempdir().unwrap();
-    let blocked = folder.path().join("planfix");
-    fs::write(&blocked, "a file in place of the folder").unwrap();
-    let clock = Arc::new(ShiftedClock::default());
-    let delivery = start(&blocked, &crm(sandbox.url()), &config(), &clock);
-    let mut bench = Bench {
-        delivery,
-        clock,
-        crm: crm(sandbox.url()),
-        config: config(),
-        folder,
-    };
+    let mut bench = Bench::without_a_disk(sandbox.url());
     bench.tell("a", Kind::Incoming);
     wait_for(&sandbox, 1);
     let status = bench.settled();
@@ -1079,7 +1142,7 @@ fn without_a_disk_events_are_delivered_from_memory_and_moved_to_it_when_it_is_ba
     bench.tell("a", Kind::Accepted);
     bench.tell("a", Kind::Completed);
     bench.until("two waiting", |status| status.pending == 2);
-    fs::remove_file(&blocked).unwrap();
+    fs::remove_file(bench.spool()).unwrap();
     // Nobody reloads anything.
     bench.clock.advance(Duration::from_secs(61));
     let status = bench.until("the disk", |status| status.spool.ends_with("spool.db"));

@@ -22,6 +22,7 @@ pub mod gauges;
 pub mod greeting;
 pub mod histogram;
 pub mod lanes;
+pub mod leap;
 pub mod link;
 pub mod make_call;
 pub mod mask;

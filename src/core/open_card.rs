@@ -37,6 +37,10 @@ pub struct OpenCard {
 }
 
 impl OpenCard {
+    fn age_and_name(&self) -> (u64, &str, &str) {
+        (self.shown, &self.callid, &self.ext)
+    }
+
     /// The COMPLETED that tells what is known: Success with the talk time until the module last followed the call, or that
     /// nobody answered.
     #[must_use]
@@ -72,13 +76,6 @@ impl OpenCard {
             body,
         }
     }
-}
-
-/// What closes those cards that cannot have a living channel, because they were shown before this Asterisk started.
-#[must_use]
-pub fn dead(cards: &[OpenCard], started: u64) -> Vec<Draft> {
-    let dead = cards.iter().filter(|card| card.shown < started);
-    dead.map(OpenCard::closing).collect()
 }
 
 /// A change that the spool's table lacks.
@@ -298,6 +295,18 @@ impl OpenCards {
             .map(|held| &held.card)
     }
 
+    /// What closes the cards that an earlier Asterisk has left open, the oldest first. `of_earlier`: whether all those that this run
+    /// has inherited are; where that is unknown, they are those that were shown before `started`.
+    #[must_use]
+    pub fn left_open(&self, of_earlier: Option<bool>, started: u64) -> Vec<Draft> {
+        let mut left: Vec<&OpenCard> = self
+            .open()
+            .filter(|card| card.alive.is_some() && of_earlier.unwrap_or(card.shown < started))
+            .collect();
+        left.sort_unstable_by(|a, b| a.age_and_name().cmp(&b.age_and_name()));
+        left.into_iter().map(OpenCard::closing).collect()
+    }
+
     /// Forgets the oldest where there are too many; returns how many.
     pub fn forget_excess(&mut self) -> usize {
         if self.cards.len() <= MOST {
@@ -327,7 +336,7 @@ impl OpenCards {
                 ..card.clone()
             })
             .collect();
-        cards.sort_unstable_by(|a, b| (a.shown, &a.callid, &a.ext).cmp(&(b.shown, &b.callid, &b.ext)));
+        cards.sort_unstable_by(|a, b| a.age_and_name().cmp(&b.age_and_name()));
         cards
     }
 }
@@ -364,7 +373,7 @@ fn name(callid: &str, ext: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{CardChange, MOST, OpenCard, OpenCards, dead};
+    use super::{CardChange, MOST, OpenCard, OpenCards};
     use crate::core::draft::{Draft, Form, Kind};
 
     fn draft(callid: &str, ext: &str, kind: Kind) -> Draft {
@@ -458,10 +467,20 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_shown_before_the_start_is_dead() {
-        let cards = [card(Kind::Incoming, None, None)];
-        assert_eq!(dead(&cards, 1_000), []);
-        assert_eq!(dead(&cards, 1_001), [cards[0].closing()]);
+    fn only_what_an_earlier_asterisk_showed_is_left_open() {
+        let inherited = card(Kind::Incoming, None, Some(1_500));
+        let mut cards = OpenCards::default();
+        cards.adopt(vec![inherited.clone()]);
+        cards.note(&draft("new", "101", Kind::Incoming), 500);
+        // Where nobody knows whose they are, time decides.
+        assert_eq!(cards.left_open(None, 1_000), []);
+        assert_eq!(cards.left_open(None, 1_001), [inherited.closing()]);
+        // Else no clock that was set back or forward does.
+        assert_eq!(cards.left_open(Some(true), 1), [inherited.closing()]);
+        assert_eq!(cards.left_open(Some(false), 9_000), []);
+        // Somebody answers: the call goes on in this run.
+        cards.note(&draft("c", "101", Kind::Accepted), 600);
+        assert_eq!(cards.left_open(Some(true), 9_000), []);
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Clock for SystemClock {
 pub struct ShiftedClock {
     base: SystemClock,
     shift: AtomicU64,
+    set: AtomicU64,
 }
 
 impl ShiftedClock {
@@ -59,11 +60,16 @@ impl ShiftedClock {
     pub fn advance(&self, by: Duration) {
         self.shift.fetch_add(millis(by), Ordering::SeqCst);
     }
+
+    /// Sets the wall clock so far ahead of the right time.
+    pub fn set_ahead(&self, by: Duration) {
+        self.set.store(millis(by), Ordering::SeqCst);
+    }
 }
 
 impl Clock for ShiftedClock {
     fn wall(&self) -> u64 {
-        self.base.wall() + self.shift.load(Ordering::SeqCst)
+        self.base.wall() + self.shift.load(Ordering::SeqCst) + self.set.load(Ordering::SeqCst)
     }
 
     fn steady(&self) -> Millis {

@@ -23,6 +23,7 @@ pub mod listing;
 pub mod names;
 pub mod player;
 mod private_file;
+mod process;
 pub mod question;
 pub mod recorder;
 pub mod recordings;
@@ -266,11 +267,11 @@ impl Delivery {
         let _ = self.control.send(Control::Recordings(setup.map(Arc::new)));
     }
 
-    /// Tells the ends of all calls whose cards were shown before this moment and not closed, as soon as the spool is open: the
-    /// start of Asterisk, before which no channel of today began. Never waits.
-    pub fn close_shown_before(&self, started: u64) {
+    /// Tells the ends of all calls whose cards an earlier Asterisk has left open, as soon as the spool is open. Where the spool does
+    /// not say whose they are, they are those that were shown before this moment, at which this Asterisk was started. Never waits.
+    pub fn close_left_open(&self, started: u64) {
         // It cannot fail while the dispatcher lives, and without it there is nothing to close.
-        let _ = self.control.send(Control::CloseShownBefore(started));
+        let _ = self.control.send(Control::CloseLeftOpen(started));
     }
 
     /// Keeps what explains a call, for a day and where there is room. Never waits; one that finds no room is counted.

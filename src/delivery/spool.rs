@@ -84,6 +84,9 @@ const LIST_SETTLED: &str = "FROM event INDEXED BY event_settled WHERE state = ? 
 const SET_META: &str =
     "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
 
+/// Under this name `meta` says whose open cards the spool has.
+pub(super) const PROCESS: &str = "process";
+
 /// How often and how long apart the lock is asked for.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);

@@ -472,7 +472,7 @@ fn follow(settings: &Settings, delivery: &Arc<Delivery>) -> Result<Option<Arc<Ca
         )
         .map(|calls| Some(Arc::new(calls))),
         Mode::Dialplan => {
-            delivery.close_shown_before(module::started());
+            delivery.close_left_open(module::started());
             Ok(None)
         }
     }

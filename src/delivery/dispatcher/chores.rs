@@ -11,6 +11,9 @@ use crate::core::open_card::MOST;
 use crate::core::quantity::{show_bytes, show_duration};
 use crate::delivery::spool::State;
 
+/// The wall clock is believed about what is to be deleted for good when nobody has set it for so long.
+const CALM: Millis = 3_600_000;
+
 impl Dispatcher {
     /// What is done now and then.
     pub(super) fn chores(&mut self, now: Millis) {
@@ -39,12 +42,17 @@ impl Dispatcher {
             return self.spool_failed(&error, now);
         }
         let wall = self.clock.wall();
+        let calm = self.leap.calm_for(now, wall);
         let Some(spool) = &self.spool else { return };
         for (state, keep) in [
             (State::Delivered, self.config.keep_delivered),
             (State::Dropped, self.config.keep_delivered),
             (State::Failed, self.config.keep_failed),
         ] {
+            // What failed is the operator's to look at, and does not grow old because a clock was set for a moment.
+            if state == State::Failed && calm < CALM {
+                continue;
+            }
             let before = wall.saturating_sub(millis(keep));
             match spool.forget(state, before, CHORE) {
                 Ok(count) if state == State::Failed && count > 0 => {

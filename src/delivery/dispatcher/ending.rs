@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::{Control, Dispatcher};
 use crate::delivery::Accepted;
-use crate::delivery::spool::Change;
+use crate::delivery::spool::{Change, Spool};
 use crate::delivery::worker::Job;
 
-/// Putting an event into the inbox takes a microsecond, unless the machine has no processor for that thread.
-const SUBMITTING: Duration = Duration::from_millis(100);
+/// Putting an event into the inbox takes a microsecond, unless the machine has no processor for that thread: it took over 100 ms
+/// on one with ten times as many threads that run as processors.
+const SUBMITTING: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     /// Writes what was accepted, lets requests end, breaks the others off.
@@ -40,15 +41,12 @@ impl Dispatcher {
         }
         // A thread that was held up in the middle of submitting may have had its event accepted meanwhile.
         self.keep_the_rest();
+        self.leave_memory();
         if !self.open_cards.are_written() {
             self.save_open_cards();
         }
-        if !self.unsaved.is_empty() {
-            let lost = self
-                .unsaved
-                .iter()
-                .filter(|change| matches!(change, Change::Add(_)))
-                .count();
+        let lost = self.lost_with_this_run();
+        if lost > 0 {
             log::error!(
                 "{lost} events could not be written to the spool and are lost: {}",
                 self.status.spool_trouble
@@ -63,6 +61,33 @@ impl Dispatcher {
         if let Some(spool) = self.spool {
             spool.close();
         }
+    }
+
+    /// Whoever mends the disk and restarts Asterisk at once does not wait until the spool in memory looks for it again.
+    fn leave_memory(&mut self) {
+        if !self.is_in_memory() || (self.lost_with_this_run() == 0 && self.open_cards.are_written()) {
+            return;
+        }
+        match Spool::open_at_once(&self.folder, self.config.max_spool, self.clock.wall()) {
+            Ok(opened) => {
+                self.regained = Some(self.opened(opened));
+                self.return_to_disk(self.clock.steady());
+            }
+            Err(error) => self.status.spool_trouble = error.to_string(),
+        }
+    }
+
+    /// Events that are nowhere but in memory.
+    fn lost_with_this_run(&self) -> u64 {
+        let unsaved = self
+            .unsaved
+            .iter()
+            .filter(|change| matches!(change, Change::Add(_)));
+        let in_memory = match &self.spool {
+            Some(spool) if spool.path().is_none() => spool.totals().map_or(0, |totals| totals.pending),
+            _ => 0,
+        };
+        unsaved.count() as u64 + in_memory
     }
 
     pub(super) fn keep_the_rest(&mut self) {

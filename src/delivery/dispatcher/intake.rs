@@ -10,7 +10,6 @@ use super::{Dispatcher, WINDOW};
 use crate::core::draft::Kind;
 use crate::core::gate::Millis;
 use crate::core::lanes::{Haste, Parcel};
-use crate::core::open_card::dead;
 use crate::delivery::Accepted;
 use crate::delivery::spool::{Change, Spool};
 
@@ -45,7 +44,7 @@ impl Dispatcher {
         }
         let Some(started) = self.dead_before else { return };
         let wall = self.clock.wall();
-        let drafts = dead(&self.open_cards.list(wall), started);
+        let drafts = self.open_cards.left_open(self.inherited_from_earlier, started);
         if drafts.is_empty() {
             return;
         }

@@ -11,8 +11,9 @@ use super::stories::FORGET;
 use super::{CHORE, Dispatcher, GROUP, SETTLE_WAIT};
 use crate::core::gate::Millis;
 use crate::core::lanes::Lanes;
-use crate::delivery::spool::{Change, Opened, Spool, SpoolError, State};
+use crate::delivery::spool::{Change, Opened, PROCESS, Spool, SpoolError, State};
 use crate::delivery::status::Room;
+use crate::delivery::story::FILL_MOST;
 use crate::delivery::syncer::Syncer;
 
 /// And when the spool is nearly full.
@@ -30,6 +31,8 @@ const REOPEN: Millis = 60_000;
 const MOST_UNSAVED: usize = 50_000;
 /// A log that could not be copied for so long is held by somebody who reads, and not by what is written just then.
 pub(super) const LOG_HELD: Duration = Duration::from_secs(1);
+/// Where the kernel does not say.
+const UNKNOWN: &str = "unknown";
 /// Thousandths of the limit at which room is made, popups are refused, everything is refused.
 const FILL_CLEAN: u32 = 850;
 const FILL_TIGHT: u32 = 900;
@@ -45,9 +48,9 @@ impl Dispatcher {
 
     /// Writes what is unsaved if that is due, or `at_once`. False when something stays unsaved.
     pub(super) fn save(&mut self, now: Millis, at_once: bool) -> bool {
-        let Some(spool) = &mut self.spool else {
+        if self.spool.is_none() {
             return false;
-        };
+        }
         let troubled = !self.status.spool_trouble.is_empty();
         let due = at_once || self.unsaved.len() >= GROUP / 4 || now >= self.unsaved_since + SETTLE_WAIT;
         if self.unsaved.is_empty() {
@@ -56,11 +59,17 @@ impl Dispatcher {
         if !due || (troubled && now < self.next_save) {
             return false;
         }
+        if !self.open_cards.are_written() {
+            self.write_process();
+        }
+        let Some(spool) = &mut self.spool else {
+            return false;
+        };
         let durable = self.unsaved.iter().any(|change| matches!(change, Change::Add(_)));
         let begin = Instant::now();
         let alive = (now >= self.alive_written + ALIVE_ALONG).then(|| self.clock.wall());
         let mut cards = self.open_cards.removals();
-        let rows = if self.cards_wait || self.status.room == Room::Full {
+        let rows = if self.cards_wait || self.status.room == Room::Full || !self.process_written {
             0
         } else {
             usize::MAX
@@ -157,6 +166,7 @@ impl Dispatcher {
 
     /// Writes what the table of open cards lacks. What finds no room waits for the next chores.
     pub(super) fn save_open_cards(&mut self) {
+        self.write_process();
         let Some(spool) = &mut self.spool else { return };
         if !self.status.spool_trouble.is_empty() && spool.path().is_some() {
             return;
@@ -167,6 +177,9 @@ impl Dispatcher {
             self.open_cards.removals_written();
         }
         self.cards_wait = loop {
+            if !self.process_written {
+                break true;
+            }
             let rows = self.open_cards.rows(CARDS);
             if rows.is_empty() {
                 break false;
@@ -180,6 +193,15 @@ impl Dispatcher {
             }
             self.open_cards.rows_written(CARDS);
         };
+    }
+
+    /// Notes whose cards the spool has from now on: before the first row of one, and no sooner, so that those that were left open
+    /// stay another's until somebody has told their ends.
+    fn write_process(&mut self) {
+        if let (false, Some(spool)) = (self.process_written, &self.spool) {
+            let process = self.process.as_deref().unwrap_or(UNKNOWN);
+            self.process_written = spool.set_meta(PROCESS, process).is_ok();
+        }
     }
 
     /// Writes until when this run is known to be alive, if anybody's talk time depends on it.
@@ -197,7 +219,7 @@ impl Dispatcher {
 
     pub(super) fn spool_failed(&mut self, error: &SpoolError, now: Millis) {
         // Another program's lock was waited for, so that `now` is past.
-        self.next_save = self.clock.steady() + DISK_RETRY;
+        self.next_save = next_try(self.next_save, self.clock.steady());
         if let SpoolError::Damaged(why) = error
             && !self.is_in_memory()
         {
@@ -264,6 +286,7 @@ impl Dispatcher {
                 }
                 self.cursor = 0;
                 self.chore_cursor = 0;
+                self.process_written = false;
                 self.spool = Some(spool);
                 self.rewrite_recordings();
                 self.open_cards.start_over();
@@ -308,7 +331,7 @@ impl Dispatcher {
     }
 
     /// Says what had to be done for a spool that was opened.
-    fn opened(&self, opened: Opened) -> Spool {
+    pub(super) fn opened(&self, opened: Opened) -> Spool {
         if let Some((aside, why)) = opened.moved {
             log::error!(
                 "The spool {} is damaged, {why}; it was moved to {} and a new one was started with the {}",
@@ -359,6 +382,11 @@ impl Dispatcher {
             damaged => Err(damaged),
         });
         let left_open = left_open.and_then(|()| spool.open_cards());
+        self.inherited_from_earlier = match (spool.meta(PROCESS), &self.process) {
+            (Ok(Some(known)), Some(mine)) if known != UNKNOWN => Some(known != *mine),
+            _ => None,
+        };
+        self.process_written = false;
         self.spool = Some(spool);
         self.adopt_recordings();
         match left_open {
@@ -378,6 +406,7 @@ impl Dispatcher {
                 spool.number_from(self.memory_from);
                 self.next_reopen = self.clock.steady() + REOPEN;
                 self.status.spool = "memory".to_owned();
+                self.process_written = false;
                 self.spool = Some(spool);
                 self.open_cards.start_over_in_memory();
             }
@@ -411,9 +440,13 @@ impl Dispatcher {
             return;
         }
         self.reopen = false;
+        self.return_to_disk(now);
+    }
+
+    /// What is in memory goes to the file, and so does everything from now on.
+    pub(super) fn return_to_disk(&mut self, now: Millis) {
         self.save(now, true);
-        let moved = self.move_to_disk();
-        match moved {
+        match self.move_to_disk() {
             Ok(count) => {
                 self.look_for_dead = true;
                 self.save(now, true);
@@ -448,6 +481,12 @@ impl Dispatcher {
         if let Some(memory) = &self.spool {
             count = memory.totals()?.pending;
             numbers = spool.take_over(memory, self.memory_from)?;
+            // A transaction of their own, so that they cost no event its place.
+            if spool.fill().is_ok_and(|fill| fill <= FILL_MOST)
+                && let Err(error) = spool.take_stories_over(memory)
+            {
+                log::warn!("What explains the calls of meanwhile was not moved to the disk, {error}");
+            }
         }
         // What is not even in memory's spool follows under the numbers that the file gives.
         let unsaved = std::mem::take(&mut self.unsaved);
@@ -534,6 +573,16 @@ impl Dispatcher {
     }
 }
 
+/// When the disk is tried again that refused at `failed`. A moment that is still to come stays: chores that fail each second must
+/// not put the events off for ever.
+fn next_try(known: Millis, failed: Millis) -> Millis {
+    if failed < known {
+        known
+    } else {
+        failed + DISK_RETRY
+    }
+}
+
 /// What came and was delivered while the disk refuses need never be written.
 fn compact(unsaved: &mut Vec<Change>) {
     let added = added(unsaved);
@@ -566,4 +615,17 @@ fn added(unsaved: &[Change]) -> HashSet<u64> {
         .filter(|change| matches!(change, Change::Add(_)))
         .map(Change::id)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DISK_RETRY, next_try};
+
+    #[test]
+    fn chores_that_fail_again_and_again_put_nothing_off() {
+        let next = next_try(0, 500);
+        assert_eq!(next, 500 + DISK_RETRY);
+        assert_eq!(next_try(next, next - 1), next);
+        assert_eq!(next_try(next, next), next + DISK_RETRY);
+    }
 }

@@ -37,10 +37,11 @@ use super::story::Story;
 use super::syncer::Syncer;
 use super::threads::{Thread, Threads};
 use super::worker::{Job, Outcome};
-use super::{Accepted, Shared};
+use super::{Accepted, Shared, process};
 use crate::core::backoff::Backoff;
 use crate::core::gate::{Condition, Gate, Millis, Permission};
 use crate::core::lanes::{Lanes, Parcel};
+use crate::core::leap::Leap;
 use crate::core::open_card::OpenCards;
 use crate::core::pace::Pace;
 use crate::core::recent::Recent;
@@ -69,8 +70,8 @@ pub(crate) enum Control {
     Outcome(Arc<Parcel>, Outcome),
     /// An operator asks.
     Ask(Asked),
-    /// Cards that were shown before this moment, milliseconds since 1970, have no living channel.
-    CloseShownBefore(u64),
+    /// This Asterisk was started at this moment, milliseconds since 1970: cards of an earlier one have no living channel.
+    CloseLeftOpen(u64),
     /// How recordings are treated from now on.
     Recordings(Option<Arc<Setup>>),
     /// What became of a recording.
@@ -120,6 +121,7 @@ pub(crate) struct Dispatcher {
     unsaved: Vec<Change>,
     unsaved_since: Millis,
     recordings: Recordings,
+    leap: Leap,
     open_cards: OpenCards,
     cards_wait: bool,
     /// The last write found no room, whatever the spool's own limit is.
@@ -127,6 +129,11 @@ pub(crate) struct Dispatcher {
     /// The operator was told that another program keeps the log long.
     log_told: bool,
     dead_before: Option<u64>,
+    process: Option<String>,
+    /// Whether the spool says that its cards are this process's.
+    process_written: bool,
+    /// Whether those that the spool had when it was opened are an earlier one's; `None` where it does not say.
+    inherited_from_earlier: Option<bool>,
     look_for_dead: bool,
     alive_written: Millis,
     stories: Vec<Story>,
@@ -194,11 +201,15 @@ impl Dispatcher {
             unsaved: Vec::new(),
             unsaved_since: 0,
             recordings: Recordings::default(),
+            leap: Leap::default(),
             open_cards: OpenCards::default(),
             cards_wait: false,
             disk_is_full: false,
             log_told: false,
             dead_before: None,
+            process: process::name(),
+            process_written: false,
+            inherited_from_earlier: None,
             look_for_dead: false,
             alive_written: 0,
             stories: Vec::new(),
@@ -342,7 +353,7 @@ impl Dispatcher {
         match order {
             Control::Outcome(parcel, outcome) => self.outcome(&parcel, outcome),
             Control::Ask(asked) => self.asked.push(asked),
-            Control::CloseShownBefore(started) => {
+            Control::CloseLeftOpen(started) => {
                 (self.dead_before, self.look_for_dead) = (Some(started), true);
             }
             Control::Recordings(setup) => self.set_up_recordings(setup),

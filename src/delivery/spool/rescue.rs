@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::{MOST_EVENTS, Spool, SpoolError, number, parcel, unsigned, with_suffix};
+use super::{MOST_EVENTS, PROCESS, Spool, SpoolError, number, parcel, unsigned, with_suffix};
 use crate::core::lanes::Parcel;
 
 /// Rows that are read and written together: where there is no room for all, there is for those before.
@@ -148,7 +148,7 @@ impl Spool {
                 },
             };
         }
-        self.rescue_pause(&old);
+        self.rescue_meta(&old);
         self.rescue_open_cards(&old);
         self.rescue_recordings(&old);
         rescued
@@ -179,19 +179,21 @@ impl Spool {
         Ok(())
     }
 
-    /// An operator's pause holds for the new file too.
-    fn rescue_pause(&self, old: &Connection) {
-        let paused = old
-            .query_row(
-                "SELECT value FROM meta NOT INDEXED WHERE name = 'paused'",
-                [],
-                |row| row.get::<_, String>(0),
-            )
-            .optional();
-        if let Ok(Some(paused)) = paused
-            && let Err(error) = self.set_meta("paused", &paused)
-        {
-            log::warn!("Whether delivery is paused could not be taken over from the damaged spool, {error}");
+    /// An operator's pause holds for the new file too, and the open cards are whose they were.
+    fn rescue_meta(&self, old: &Connection) {
+        for name in ["paused", PROCESS] {
+            let value = old
+                .query_row(
+                    "SELECT value FROM meta NOT INDEXED WHERE name = ?",
+                    [name],
+                    |row| row.get::<_, String>(0),
+                )
+                .optional();
+            if let Ok(Some(value)) = value
+                && let Err(error) = self.set_meta(name, &value)
+            {
+                log::warn!("'{name}' could not be taken over from the damaged spool, {error}");
+            }
         }
     }
 }

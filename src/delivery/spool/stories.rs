@@ -30,35 +30,47 @@ impl Spool {
         Ok(())
     }
 
+    /// Keeps the stories of a spool in memory here as well.
+    ///
+    /// # Errors
+    /// Nothing was written then.
+    pub fn take_stories_over(&mut self, memory: &Self) -> Result<(), SpoolError> {
+        let ids = memory.ids("SELECT id FROM story ORDER BY id", [])?;
+        let stories = ids.into_iter().map(|id| memory.story_of(id));
+        self.keep_stories(&stories.collect::<Result<Vec<_>, _>>()?)
+    }
+
     /// The latest story of a call or of a channel.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn story(&self, name: &str) -> Result<Option<Story>, SpoolError> {
-        let found = self
+        let id: Option<i64> = self
             .db
-            .prepare_cached(
-                "SELECT id, callid, ended, text FROM story_channel JOIN story ON id = story WHERE channel = ? ORDER BY story DESC LIMIT 1",
-            )?
-            .query_row([name], |row| {
-                let story = Story {
-                    callid: row.get(1)?,
-                    channels: Vec::new(),
-                    ended: unsigned(row.get(2)?),
-                    text: row.get(3)?,
-                };
-                Ok((row.get::<_, i64>(0)?, story))
-            })
+            .prepare_cached("SELECT story FROM story_channel WHERE channel = ? ORDER BY story DESC LIMIT 1")?
+            .query_row([name], |row| row.get(0))
             .optional()?;
-        let Some((id, mut story)) = found else {
-            return Ok(None);
-        };
+        id.map(|id| self.story_of(id)).transpose()
+    }
+
+    fn story_of(&self, id: i64) -> Result<Story, SpoolError> {
+        let mut story = self
+            .db
+            .prepare_cached("SELECT callid, ended, text FROM story WHERE id = ?")?
+            .query_row([id], |row| {
+                Ok(Story {
+                    callid: row.get(0)?,
+                    channels: Vec::new(),
+                    ended: unsigned(row.get(1)?),
+                    text: row.get(2)?,
+                })
+            })?;
         let mut statement = self.db.prepare_cached(
             "SELECT channel FROM story_channel WHERE story = ? AND place >= 0 ORDER BY place",
         )?;
         let channels = statement.query_map([id], |row| row.get(0))?;
         story.channels = channels.collect::<Result<_, _>>()?;
-        Ok(Some(story))
+        Ok(story)
     }
 
     /// The names of the stories that ended last, the latest first.

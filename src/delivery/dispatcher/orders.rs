@@ -58,8 +58,7 @@ impl Dispatcher {
                 Answer::Events { rows, total }
             }),
             Question::Retry(Some(id)) => spool.retry(id).map(|count| {
-                self.pending += count as u64;
-                self.status.failed = failed.saturating_sub(count as u64);
+                self.waits_again(State::Failed, count);
                 Answer::Count(count)
             }),
             Question::Retry(None) => {
@@ -74,7 +73,7 @@ impl Dispatcher {
                 }),
             },
             Question::Replay(Replay::Call(ref callid)) => spool.replay(callid).map(|count| {
-                self.pending += count as u64;
+                self.waits_again(State::Delivered, count);
                 Answer::Count(count)
             }),
             Question::Replay(Replay::Between(ref from, ref to)) => spool

@@ -79,7 +79,8 @@ impl Dispatcher {
         self.resending = orders;
     }
 
-    fn waits_again(&mut self, state: State, count: usize) {
+    /// So many events that were settled are pending again.
+    pub(super) fn waits_again(&mut self, state: State, count: usize) {
         if count == 0 {
             return;
         }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::configuration::{Configuration, Loading};
 use crate::poll::patient;
-use crate::port::{PHONES, TRUNK, free_tcp_port, free_udp_port, udp_is_bound};
+use crate::port::{PHONES, TRUNK, free_tcp_port, own_udp_port, udp_is_bound};
 use crate::process::{Launch, Process, Task, run};
 use crate::{Ami, Version, until, workspace_root};
 
@@ -170,18 +170,18 @@ impl Builder {
         let phones = self.phones.into_iter();
         let asterisk = Asterisk {
             version: self.version,
-            sip: SocketAddrV4::new(PHONES, free_udp_port()),
+            sip: SocketAddrV4::new(PHONES, own_udp_port()),
             ami: SocketAddrV4::new(PHONES, free_tcp_port()),
             http: SocketAddrV4::new(PHONES, free_tcp_port()),
             phones: phones
                 .map(|(number, port)| {
                     (
                         number,
-                        SocketAddrV4::new(PHONES, port.unwrap_or_else(free_udp_port)),
+                        SocketAddrV4::new(PHONES, port.unwrap_or_else(own_udp_port)),
                     )
                 })
                 .collect(),
-            trunk: SocketAddrV4::new(TRUNK, self.trunk_port.unwrap_or_else(free_udp_port)),
+            trunk: SocketAddrV4::new(TRUNK, self.trunk_port.unwrap_or_else(own_udp_port)),
             words,
             under: self.under,
             env: self.env,

@@ -45,7 +45,7 @@ pub use nginx::Nginx;
 pub use office::{CLIENT, Office, did};
 pub use phone::{Behaviour, Caller, Codec, End, Heard, Line, Phase, Phone, Reception};
 pub use poll::{be_patient, until};
-pub use port::{free_tcp_port, free_udp_port};
+pub use port::{free_tcp_port, free_udp_port, own_udp_port};
 pub use process::{Process, Task};
 pub use sandbox::Sandbox;
 pub use shim::{build_probe, build_shim};

@@ -10,6 +10,9 @@ pub(crate) const PHONES: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 /// The address of the trunk: Asterisk tells it from the phones by this alone.
 pub(crate) const TRUNK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+/// Where UDP ports are claimed.
+const CLAIMS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
 /// The kernel may offer a port again that was handed out but not bound yet; it is not taken twice by this process.
 static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
 
@@ -53,7 +56,7 @@ impl Reserve {
         for _ in 0..100_000 {
             let rows = (self.last - self.first + 1) / self.row;
             let first = self.first + self.row * fastrand::u16(0..rows);
-            if !given.contains(&first) && (first..first + self.row).all(is_free) {
+            if !given.contains(&first) && (first..first + self.row).all(is_free) && claim(first).is_some() {
                 if given.len() == Self::KEPT {
                     given.remove(0);
                 }
@@ -76,6 +79,29 @@ impl Reserve {
 pub fn free_udp_port() -> u16 {
     static RESERVE: Reserve = Reserve::new(10_000, 11_999, 1);
     RESERVE.take()
+}
+
+/// One that stays this process's until it ends, for a program that is killed and started again: nobody of ours takes the port
+/// meanwhile, in whichever process.
+///
+/// # Panics
+/// When almost all of them are taken.
+#[must_use]
+pub fn own_udp_port() -> u16 {
+    static OWN: Mutex<Vec<TcpListener>> = Mutex::new(Vec::new());
+    loop {
+        let port = free_udp_port();
+        if let Some(claim) = claim(port) {
+            OWN.lock().unwrap_or_else(PoisonError::into_inner).push(claim);
+            return port;
+        }
+    }
+}
+
+/// Marks a UDP port as somebody's for as long as this is kept, by a TCP port of the same number at an address that nothing else
+/// uses. `None`: it is another's.
+fn claim(port: u16) -> Option<TcpListener> {
+    TcpListener::bind((CLAIMS, port)).ok()
 }
 
 /// The first of four UDP ports in a row, for a sipp's media: it binds one for sound and another for video.
@@ -114,4 +140,20 @@ pub(crate) fn udp_is_bound(address: IpAddr, port: u16) -> bool {
         .unwrap_or_default()
         .lines()
         .any(|line| line.split_whitespace().nth(1) == Some(wanted.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_owned_is_given_to_nobody_though_nobody_is_bound_to_it() {
+        let own = own_udp_port();
+        assert!(claim(own).is_none());
+        // As many as make the reserve forget what it gave.
+        let given: Vec<u16> = (0..2 * Reserve::KEPT).map(|_| free_udp_port()).collect();
+        assert!(!given.contains(&own));
+        let other = given[0];
+        assert!(claim(other).is_some(), "only for as long as it is kept");
+    }
 }

@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use crate::port::{PHONES, TRUNK};
 use crate::{
-    Ami, Asterisk, Builder, Message, Outcome, Sipp, SippRun, Stage, Version, field, flat, free_udp_port,
-    is_taken_in, until,
+    Ami, Asterisk, Builder, Message, Outcome, Sipp, SippRun, Stage, Version, field, flat, is_taken_in,
+    own_udp_port, until,
 };
 
 /// 100 to 129, all behind one address.
@@ -90,8 +90,9 @@ impl Traffic {
 
     /// Describes an Asterisk as the calls need it. `more` is what its dialplan has besides.
     pub fn equip(builder: Builder, more: &str) -> Builder {
-        let phones = free_udp_port();
-        let first = 10_000 + 2 * fastrand::u16(0..6_000);
+        let phones = own_udp_port();
+        // Above the ports that are given for SIP: that of an Asterisk that is being started again must not become another's RTP.
+        let first = 12_000 + 2 * fastrand::u16(0..5_000);
         let rtp = format!(
             "[general]\nrtpstart = {first}\nrtpend = {}\nicesupport = no\nstrictrtp = no\n",
             first + 10_000

@@ -160,6 +160,30 @@ impl Bench {
     fn ask(&self, question: Question) -> Answer {
         self.delivery.ask(question, BOUND).unwrap()
     }
+
+    /// The spool's file as another program sees it.
+    fn file(&self) -> rusqlite::Connection {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        rusqlite::Connection::open_with_flags(self.spool().join("spool.db"), flags).unwrap()
+    }
+
+    /// Somebody overwrites these of the spool's files.
+    fn overwrite(&self, files: &[&str]) {
+        for file in files {
+            let path = self.spool().join(file);
+            let length = fs::metadata(&path).unwrap().len();
+            let garbage = vec![0x5a; usize::try_from(length).unwrap()];
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &garbage, 0).unwrap();
+        }
+    }
+
+    /// Whether one was moved aside.
+    fn has_damaged_spool(&self) -> bool {
+        fs::read_dir(self.spool())
+            .unwrap()
+            .any(|file| file.unwrap().file_name().to_string_lossy().contains(".damaged-"))
+    }
 }
 
 fn sandbox() -> Sandbox {
@@ -1075,8 +1099,7 @@ fn what_failed_is_kept_for_its_time_and_no_clock_that_is_set_for_a_moment_change
     let day = Duration::from_secs(86_400);
     bench.clock.set_ahead(40 * day);
     bench.clock.advance(Duration::from_secs(61));
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let file = rusqlite::Connection::open_with_flags(bench.spool().join("spool.db"), flags).unwrap();
+    let file = bench.file();
     // What was delivered goes in the same round, and before.
     bench.until("the chores", |_| {
         let query = "SELECT count(*) FROM event WHERE state = 1";
@@ -1183,27 +1206,32 @@ fn a_spool_that_is_damaged_while_it_is_in_use_is_replaced_and_loses_nothing_in_m
         bench.tell(&format!("c{n}"), Kind::Completed);
     }
     bench.until("fifty waiting", |status| status.pending == 50);
-    // Somebody overwrites the file and its log.
-    for file in ["spool.db", "spool.db-wal", "spool.db-shm"] {
-        let path = bench.spool().join(file);
-        let length = fs::metadata(&path).unwrap().len();
-        let garbage = vec![0x5a; usize::try_from(length).unwrap()];
-        std::os::unix::fs::FileExt::write_all_at(
-            &fs::OpenOptions::new().write(true).open(&path).unwrap(),
-            &garbage,
-            0,
-        )
-        .unwrap();
-    }
+    bench.overwrite(&["spool.db", "spool.db-wal", "spool.db-shm"]);
     bench.tell("after", Kind::Completed);
     bench.ask(Question::Pause(false));
     wait_for(&sandbox, 51);
     bench.settled();
     assert!(logged("is damaged"));
-    let aside = fs::read_dir(bench.spool())
-        .unwrap()
-        .any(|file| file.unwrap().file_name().to_string_lossy().contains("damaged"));
-    assert!(aside);
+    assert!(bench.has_damaged_spool());
+}
+
+/// What SQLite has read before it does not read again as long as nobody else has changed the file by its rules: without being made
+/// to look it would go on for hours, and everything would be lost with the process.
+#[test]
+fn a_damage_that_sqlite_does_not_see_by_itself_is_found_while_everything_is_still_in_memory() {
+    let sandbox = sandbox();
+    let bench = Bench::new(sandbox.url());
+    bench.ask(Question::Pause(true));
+    for n in 0..50 {
+        bench.tell(&format!("c{n}"), Kind::Completed);
+    }
+    bench.until("fifty waiting", |status| status.pending == 50);
+    bench.overwrite(&["spool.db", "spool.db-wal"]);
+    bench.until("the finding", |_| bench.has_damaged_spool());
+    bench.ask(Question::Pause(true));
+    let file = bench.file();
+    let pending = file.query_row("SELECT count(*) FROM event WHERE state = 0", [], |row| row.get(0));
+    assert_eq!(pending, Ok(50), "a process that is killed now loses nothing");
 }
 
 #[test]

@@ -708,6 +708,18 @@ impl Spool {
         Ok(rows.map(|id| id.map(unsigned)).collect::<Result<_, _>>()?)
     }
 
+    /// Reads what lies at the beginning from the disk once more, whatever SQLite remembers of it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no spool any more.
+    pub fn look_again(&self) -> Result<(), SpoolError> {
+        if self.path.is_some() {
+            self.db.execute_batch("PRAGMA shrink_memory")?;
+            self.oldest()?;
+        }
+        Ok(())
+    }
+
     /// Counts what is there.
     ///
     /// # Errors

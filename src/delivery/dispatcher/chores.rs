@@ -9,7 +9,7 @@ use super::{CHORE, Dispatcher, WINDOW};
 use crate::core::gate::{Millis, millis};
 use crate::core::open_card::MOST;
 use crate::core::quantity::{show_bytes, show_duration};
-use crate::delivery::spool::State;
+use crate::delivery::spool::{Spool, SpoolError, State};
 
 /// The wall clock is believed about what is to be deleted for good when nobody has set it for so long.
 const CALM: Millis = 3_600_000;
@@ -24,6 +24,7 @@ impl Dispatcher {
         let busy = self.pending > 0 || now < self.linger_until || self.log_told;
         self.next_chores = now + if busy { 1_000 } else { 10_000 };
         self.look_for_disk(now);
+        self.look_for_damage(now);
         self.give_up_stale(now);
         self.save(now, true);
         self.try_again(now);
@@ -72,6 +73,15 @@ impl Dispatcher {
         self.status.spool_bytes = spool.bytes();
         self.keep_log_short();
         self.measure();
+    }
+
+    /// A file that somebody has overwritten is to be found out while what it held still lies in memory. SQLite believes what it has
+    /// read for as long as the log's index says that nobody has changed it.
+    fn look_for_damage(&mut self, now: Millis) {
+        let looked = self.spool.as_ref().map_or(Ok(()), Spool::look_again);
+        if let Err(error @ SpoolError::Damaged(_)) = looked {
+            self.spool_failed(&error, now);
+        }
     }
 
     /// A log that has outgrown its part of the limit is copied and begun anew, also when nothing else is written. While another

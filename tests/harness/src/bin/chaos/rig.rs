@@ -6,6 +6,7 @@
 use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -289,17 +290,29 @@ impl Rig {
             Fault::ReloadGood | Fault::ReloadBad => self.reload("", "", true),
             Fault::Module => self.load(),
             Fault::Encoder(_) => self.script.be(None),
-            Fault::SpoolDamaged | Fault::Kill | Fault::Flood => Ok(()),
+            // What was overwritten is in memory alone until then, and a SIGKILL may be next.
+            Fault::SpoolDamaged => until("the module's finding that the spool is damaged", BOUND, || {
+                Ok((!self.moved_aside()?.is_empty()).then_some(()))
+            }),
+            Fault::Kill | Fault::Flood => Ok(()),
         }
+    }
+
+    fn moved_aside(&self) -> Result<Vec<PathBuf>> {
+        let mut moved = Vec::new();
+        for entry in fs::read_dir(self.stage.asterisk.spool().join("planfix"))? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().contains(".damaged-") {
+                moved.push(entry.path());
+            }
+        }
+        Ok(moved)
     }
 
     /// What was moved aside is the administrator's, who looks at it and removes it.
     fn tidy(&self) -> Result<()> {
-        for entry in fs::read_dir(self.stage.asterisk.spool().join("planfix"))? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().contains(".damaged-") {
-                fs::remove_file(entry.path())?;
-            }
+        for file in self.moved_aside()? {
+            fs::remove_file(file)?;
         }
         Ok(())
     }

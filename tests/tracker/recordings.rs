@@ -72,6 +72,26 @@ fn a_missed_call_promises_nothing() {
 }
 
 #[test]
+fn what_is_recorded_of_a_talk_with_nobodys_mobile_is_not_told() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    office.sets(client, RECORDING, "/monitor/a.wav");
+    let phone = office.dials_phone(client, "101");
+    office.rings(phone);
+    office.fails(phone, "NOANSWER", 0);
+    let mobile = office.dials_out(client, OTHER, Owner::Mobile(String::new()));
+    office.answers(mobile);
+    office.wait(10);
+    office.hangs_up(client);
+    assert_eq!(
+        ends(&mut office),
+        [("101 COMPLETED Cancelled 0".to_owned(), "0".to_owned())]
+    );
+    assert!(told(&office).is_empty(), "{:?}", told(&office));
+    office.closes();
+}
+
+#[test]
 fn both_cards_of_a_transferred_call_promise_it_and_both_recordings_are_told() {
     let mut office = Office::new();
     let client = office.client_calls(CLIENT, DID);

@@ -1191,6 +1191,64 @@ fn freepbx_goes_on_from_an_employee_to_a_group() {
 }
 
 #[test]
+fn freepbx_sends_a_client_on_to_where_the_employee_forwards() {
+    // With a prefix for the trunk, and without.
+    for dialled in ["89165550000", "9989165550000"] {
+        let mut office = Office::new();
+        let client = office.client_calls(CLIENT, DID);
+        office.is_at(client, "ext-local", "101");
+        office.is_at(client, "macro-exten-vm", "s");
+        office.is_at(client, "from-internal", dialled);
+        office.is_at(client, "macro-dialout-trunk", "s");
+        office.is_at(client, "trunk-dial-with-exten", OTHER);
+        let mobile = office.dials_out_at(OTHER, client, OTHER, mobile("101"));
+        office.progresses(mobile);
+        office.told(["101 INCOMING"]);
+        office.answers(mobile);
+        office.wait(5);
+        office.hangs_up(client);
+        office.told(["101 ACCEPTED", "101 COMPLETED Success 5"]);
+        office.closes();
+    }
+}
+
+#[test]
+fn freepbx_sends_an_employee_on_to_where_a_colleague_forwards() {
+    let mut office = Office::new();
+    let phone = office.phone_calls("102", "101");
+    office.is_at(phone, "macro-exten-vm", "s");
+    office.is_at(phone, "from-internal", "89165550000");
+    office.is_at(phone, "macro-dialout-trunk", "s");
+    let mobile = office.dials_out_at(OTHER, phone, OTHER, mobile("101"));
+    office.progresses(mobile);
+    office.answers(mobile);
+    office.wait(5);
+    office.hangs_up(phone);
+    office.told([]);
+    office.closes();
+}
+
+#[test]
+fn freepbx_tells_the_channels_that_a_group_calls_of_the_groups_number() {
+    let mut office = Office::new();
+    let client = office.client_calls(CLIENT, DID);
+    office.is_at(client, "ext-group", "600");
+    office.is_at(client, "macro-dial", "s");
+    office.is_at(client, "dial-with-exten", "600");
+    let [_, desk] = office.dials_local(client, "LC-101");
+    let [_, out] = office.dials_local(client, OTHER);
+    let phone = office.dials_phone(desk, "101");
+    let mobile = office.dials_out(out, OTHER, mobile(""));
+    office.rings(phone);
+    office.progresses(mobile);
+    office.answers(mobile);
+    office.wait(5);
+    office.hangs_up(client);
+    office.told(["101 INCOMING", "101 COMPLETED Cancelled 0"]);
+    office.closes();
+}
+
+#[test]
 fn a_mobile_that_is_nobodys() {
     let mut office = Office::new();
     let client = office.client_calls(CLIENT, DID);

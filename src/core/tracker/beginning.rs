@@ -128,6 +128,7 @@ impl Tracker {
             clients: Vec::new(),
             root: None,
             answered: false,
+            taken: false,
             concluded: false,
             silent: self.winding_up,
             tried: None,
@@ -239,6 +240,7 @@ fn adopt(call: &mut Call, card: &OpenCard) {
     }
     let accepted = card.accepted.map(|at| at.saturating_mul(1_000));
     call.answered |= accepted.is_some();
+    call.taken |= accepted.is_some();
     call.cards.push(Card {
         ext: card.ext.as_str().into(),
         progress: if accepted.is_some() {

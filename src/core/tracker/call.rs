@@ -84,6 +84,8 @@ pub struct Call {
     pub root: Option<Id>,
     /// Somebody has talked with the client.
     pub answered: bool,
+    /// It was an employee, whose card can promise a recording.
+    pub taken: bool,
     /// What was decided at voicemail: the end adds nothing.
     pub concluded: bool,
     /// It is seen and not told: it began when telling was somebody else's already.
@@ -201,6 +203,7 @@ impl Call {
         let owes_opening = begins && std::mem::take(&mut card.owes_opening);
         card.progress = Progress::Accepted;
         self.answered = true;
+        self.taken = true;
         if owes_opening {
             told.push(self.opening(ext));
         }

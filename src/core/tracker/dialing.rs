@@ -74,7 +74,7 @@ impl Tracker {
                     && matches!(line.called, Called::No | Called::Unknown)
                     && line.bridge.is_none()
                     && internal(&line.first_exten)
-                    && internal(&line.last_exten)
+                    && (internal(&line.last_exten) || line.sent_on_by.is_some())
             })
         });
         // On the way to an employee who forwards: whoever called him, it is for him. What he himself calls, once he has answered
@@ -260,6 +260,7 @@ impl Tracker {
         lines()
             .find_map(|line| line.stands_for.clone())
             .or_else(|| lines().find_map(|line| internal(&line.channel.rdnis)))
+            .or_else(|| lines().find_map(|line| line.sent_on_by.clone()))
             .or_else(|| {
                 let places = lines().map(|line| &*line.channel.exten);
                 let mut employees = places.filter(|exten| !lines().any(|line| line.is_in_group(exten)));

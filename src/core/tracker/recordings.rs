@@ -4,7 +4,7 @@
 //! - a recording is of the calls in which its channel is the client's, the employee's who dialled or the Local channel's that
 //!   dialled for him, or one's who talked; that of any other channel (half of a Local channel, a room) is of the calls that
 //!   were there when it began. So nobody's recording comes to another client's card;
-//! - it is told of when somebody talks with the client, before the end that promises it, and once for each call;
+//! - it is told of when an employee talks with the client, before the end that promises it, and once for each call;
 //! - the last channel's end says that nobody goes on with the files.
 
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl Tracker {
             take.is_of_a_call |= call.lines.iter().any(|line| **line == *take.line);
         }
         call.recorded = group.takes.iter().any(|take| take.is_of(call));
-        if call.answered {
+        if call.taken {
             self.tell_of_recordings(call);
         }
     }

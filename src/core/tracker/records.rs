@@ -18,6 +18,10 @@ const VOICEMAIL: [&str; 2] = ["VoiceMail", "MinivmRecord"];
 /// Where FreePBX goes to ring an extension, also when it then finds that it need not try (`ext-local` in its core module, the others in
 /// its module findmefollow).
 const FREEPBX: [&str; 4] = ["ext-local", "from-did-direct", "followme-check", "followme-sub"];
+/// What it runs at an extension's number, wherever that was dialled, and before it looks whether the extension forwards its calls.
+const FREEPBX_EXTENSION: &str = "macro-exten-vm";
+/// What it runs to ring several: at a group's number, or at that of an employee whose follow-me it is.
+const FREEPBX_SEVERAL: &str = "macro-dial";
 
 impl Tracker {
     /// Changes the world, and gives the channels that the record is about.
@@ -334,17 +338,33 @@ impl Tracker {
                 line.calls_a_group();
             }
             None
-        } else if FREEPBX.contains(&&*channel.context) {
-            let ext = internal(&self.settings.internal, [&*channel.exten]);
+        } else if let Some(number) = self.extension(id, channel) {
+            let ext = internal(&self.settings.internal, [&*number]);
             if let (Some(ext), Some(line)) = (&ext, self.world.line_mut(id)) {
                 line.calls_for(ext);
             }
             ext
         } else {
+            if &*channel.context == FREEPBX_SEVERAL
+                && let Some(line) = self.world.line_mut(id)
+            {
+                line.calls_a_group();
+            }
             None
         };
         if let Some(tried) = tried {
             self.tried(id, &tried);
+        }
+    }
+
+    /// The number of the extension that FreePBX is about to ring.
+    fn extension(&self, id: &Id, channel: &Channel) -> Option<Text> {
+        if FREEPBX.contains(&&*channel.context) {
+            Some(channel.exten.clone())
+        } else if &*channel.context == FREEPBX_EXTENSION {
+            self.world.line(id).map(|line| line.last_exten.clone())
+        } else {
+            None
         }
     }
 

@@ -102,6 +102,10 @@ pub struct Line {
     pub last_exten: Text,
     /// Whose `last_exten` is.
     pub holder: Holder,
+    /// It has dialled somebody from there.
+    pub dials_here: bool,
+    /// The employee from whose number the dialplan has sent it on to an outside one, before anybody was called there.
+    pub sent_on_by: Option<Text>,
     /// The employee for whom this outside channel stands: his mobile.
     pub stands_for: Option<Text>,
     /// Its number was there and was not to be shown, ever.
@@ -323,7 +327,7 @@ impl World {
                     forget_local(&mut self.locals, &line.channel.name, &id);
                     self.locals.insert(told.name.clone(), Arc::clone(&id));
                 }
-                line.take(told);
+                line.take(told, calls);
             }
             if moved {
                 self.regroup(&id, &told.linkedid);
@@ -358,6 +362,8 @@ impl World {
             first_exten: Text::default(),
             last_exten: Text::default(),
             holder: Holder::Unknown,
+            dials_here: false,
+            sent_on_by: None,
             stands_for: None,
             withheld: false,
             has_dialed: false,
@@ -370,7 +376,7 @@ impl World {
             root_of: None,
             talks_in: Vec::new(),
         };
-        line.take(told);
+        line.take(told, calls);
         self.lines.insert(Arc::clone(&id), Box::new(line));
         let group = self.group_mut(&group);
         push(&mut group.lines, Arc::clone(&id));
@@ -552,6 +558,7 @@ impl World {
         }
         if let Some(caller) = caller.and_then(|caller| self.lines.get_mut(caller)) {
             caller.has_dialed = true;
+            caller.dials_here = true;
             push(&mut caller.dialing, Arc::clone(peer));
         }
     }
@@ -675,7 +682,7 @@ fn forget_local(locals: &mut BTreeMap<Text, Id>, name: &Text, id: &Id) {
 }
 
 impl Line {
-    fn take(&mut self, told: &Channel) {
+    fn take(&mut self, told: &Channel, calls: &Calls) {
         let known = &mut self.channel;
         let take = |known: &mut Text, told: &Text| {
             if known != told {
@@ -706,10 +713,26 @@ impl Line {
                 self.first_exten.clone_from(&told.exten);
             }
             if self.last_exten != told.exten {
-                self.last_exten.clone_from(&told.exten);
-                self.holder = Holder::Unknown;
+                self.moves_to(&told.exten, calls);
             }
         }
+    }
+}
+
+impl Line {
+    /// It goes on to another number in the dialplan.
+    fn moves_to(&mut self, number: &Text, calls: &Calls) {
+        let outside = |number: &str| calls.numbering.is_outside(number, &calls.internal);
+        let before = std::mem::replace(&mut self.last_exten, number.clone());
+        let is_forwarded = self.holder == Holder::Employee && !self.dials_here;
+        // A prefix for the trunk makes two outside numbers of one.
+        if !outside(number) {
+            self.sent_on_by = None;
+        } else if !outside(&before) {
+            self.sent_on_by = is_forwarded.then_some(before);
+        }
+        self.holder = Holder::Unknown;
+        self.dials_here = false;
     }
 }
 

@@ -279,7 +279,7 @@ fn nothing_outside_of_the_folder_is_touched() {
         assert!(
             matches!(
                 outcome,
-                Outcome::Refused(_) | Outcome::Failed(_) | Outcome::Missing(_)
+                Outcome::Refused(_) | Outcome::Silent(_) | Outcome::Failed(_) | Outcome::Missing(_)
             ),
             "{said}: {outcome:?}"
         );
@@ -330,7 +330,7 @@ fn a_file_that_is_not_there_yet_is_waited_for_and_then_missed() {
 fn a_recording_without_sound_is_none() {
     let place = Place::new();
     place.put("a.wav", &wav(8_000, &[], None));
-    assert!(matches!(place.treat("a.wav"), Outcome::Refused(why) if why.contains("no sound")));
+    assert!(matches!(place.treat("a.wav"), Outcome::Silent(why) if why.contains("no sound")));
     assert_eq!(place.names(), ["a.wav"]);
 }
 

@@ -157,6 +157,8 @@ pub enum Outcome {
     NotYet,
     /// It never will be: the reason.
     Refused(String),
+    /// It holds no sound: the reason.
+    Silent(String),
     /// It could not be converted now.
     Failed(String),
     /// There is no such file, and there should be one by now.
@@ -584,7 +586,7 @@ fn encode(
     }
     match fed {
         Ok(length) if length.is_zero() => {
-            Err(Outcome::Refused(format!("{} holds no sound", source.display())))
+            Err(Outcome::Silent(format!("{} holds no sound", source.display())))
         }
         Ok(length) => Ok(length),
         Err(error) => Err(Outcome::Failed(format!("{}: {error}", source.display()))),

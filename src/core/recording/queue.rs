@@ -343,6 +343,16 @@ impl Queue {
         self.place(id);
     }
 
+    /// Whether the call has another recording that plays, or may yet.
+    #[must_use]
+    pub fn has_another(&self, id: u64) -> bool {
+        let Some(callid) = self.get(id).map(|recording| &recording.callid) else {
+            return false;
+        };
+        let mut others = self.of_call(callid).filter(|other| other.id != id);
+        self.told.of(callid).is_some() || others.any(|other| other.state != State::Refused)
+    }
+
     /// Nothing can be converted now, for a reason that has nothing to do with this one. True when that is news.
     pub fn hindered(&mut self, reason: &str, now: Millis) -> bool {
         self.converting = None;
@@ -528,6 +538,19 @@ mod tests {
         assert!(queue.next(0).is_none(), "one is under way");
         queue.done(1, "1.mp3".to_owned(), 10);
         assert_eq!(queue.next(0).unwrap().id, 2);
+    }
+
+    #[test]
+    fn a_recording_without_sound_matters_where_the_call_has_no_other() {
+        let mut queue = queue(&["a", "a", "b"]);
+        assert!(queue.has_another(1) && !queue.has_another(3));
+        queue.next(0);
+        queue.refused(1, "holds no sound");
+        assert!(queue.has_another(1) && !queue.has_another(2));
+        queue.next(0);
+        queue.done(2, "2.mp3".to_owned(), 10);
+        queue.told("a");
+        assert!(queue.has_another(1));
     }
 
     #[test]

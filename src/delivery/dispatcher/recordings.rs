@@ -280,7 +280,12 @@ impl Dispatcher {
             }
             Outcome::NotYet => return queue.not_yet(id, now),
             Outcome::BrokenOff => return queue.put_back(),
-            Outcome::Refused(reason) => {
+            // FreePBX records each phone that is called for a client, and its MixMonitor writes no sound before they talk.
+            Outcome::Silent(reason) if queue.has_another(id) => {
+                log::debug!("A recording is left as it is, and the call has another: {reason}");
+                queue.refused(id, &reason);
+            }
+            Outcome::Refused(reason) | Outcome::Silent(reason) => {
                 log::warn!("A recording is left as it is and gets no link: {reason}");
                 queue.refused(id, &reason);
                 recordings.refused += 1;

@@ -148,7 +148,7 @@ impl Rig {
         self.forgets()
     }
 
-    fn log(&self) -> std::path::PathBuf {
+    fn log(&self) -> PathBuf {
         witness::log_of(&self.stage.asterisk)
     }
 

@@ -15,7 +15,7 @@ on_both! {
 
 const BOUND: Duration = Duration::from_secs(30);
 /// Long enough to tell talking from ringing by whole seconds.
-const TALK: Duration = Duration::from_millis(1_100);
+const TALK: Duration = Duration::from_millis(1_400);
 
 /// What the CRM was told so far, short: `101 COMPLETED Missed`.
 fn told(office: &Office) -> Result<Vec<String>> {

@@ -338,11 +338,13 @@ impl Rig {
     fn damage(&self) -> Result<()> {
         self.tidy()?;
         let folder = self.stage.asterisk.spool().join("planfix");
-        for name in ["spool.db", "spool.db-wal", "spool.db-shm"] {
-            let file = fs::OpenOptions::new()
-                .write(true)
-                .open(folder.join(name))
-                .with_context(|| format!("no {name}"))?;
+        // All are opened before the first is overwritten: the module may find that out before the last is.
+        let open = |name: &str| {
+            let file = fs::OpenOptions::new().write(true).open(folder.join(name));
+            file.with_context(|| format!("no {name}"))
+        };
+        let files = ["spool.db", "spool.db-wal", "spool.db-shm"].map(open);
+        for file in files.into_iter().collect::<Result<Vec<_>>>()? {
             let length = usize::try_from(file.metadata()?.len())?;
             file.write_all_at(&vec![0x5a; length], 0)?;
         }

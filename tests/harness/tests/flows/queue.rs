@@ -1,9 +1,9 @@
 //! A client waits in a queue.
 
 use anyhow::{Context, Result, ensure};
-use harness::{Behaviour, End, Office};
+use harness::{Behaviour, End, Office, until};
 
-use crate::flow::{TALK, flows};
+use crate::flow::{BOUND, TALK, flows};
 use crate::told::{Told, told};
 
 flows! {
@@ -85,6 +85,12 @@ fn queue_left_by_the_caller(office: &Office) -> Result<Vec<Told>> {
     client
         .wait_answered()
         .context("the queue answers before the members")?;
+    // Asterisk may hear of the ringing later than the phone rings, and a caller who leaves before has been shown to nobody.
+    until("both phones to ring", BOUND, || {
+        let channels = office.stage.asterisk.cli("core show channels concise")?;
+        let ringing = channels.lines().filter(|line| line.contains("!Ringing!"));
+        Ok((ringing.count() == 2).then_some(()))
+    })?;
     client.hangup()?;
     for line in lines {
         line?.wait_cancelled()?;

@@ -819,7 +819,7 @@ fn what_was_delivered_can_be_sent_again() {
 /// A week is sent again by mistake, and it rings meanwhile.
 #[test]
 fn sending_many_again_holds_nothing_up() {
-    const MANY: usize = 20_000;
+    const MANY: usize = 8_000;
     let sandbox = sandbox();
     let mut bench = Bench::with(
         crm(sandbox.url()),

@@ -113,6 +113,17 @@ impl Bench {
         Self::within(folder, crm(url), config())
     }
 
+    /// Paused, and the ends of fifty calls wait.
+    fn with_fifty_waiting(url: &str) -> Self {
+        let bench = Self::new(url);
+        bench.ask(Question::Pause(true));
+        for n in 0..50 {
+            bench.tell(&format!("c{n}"), Kind::Completed);
+        }
+        bench.until("fifty waiting", |status| status.pending == 50);
+        bench
+    }
+
     fn within(folder: tempfile::TempDir, crm: Crm, config: settings::Delivery) -> Self {
         let clock = Arc::new(ShiftedClock::default());
         let delivery = start(&folder.path().join("planfix"), &crm, &config, &clock);
@@ -1204,12 +1215,7 @@ fn without_a_disk_events_are_delivered_from_memory_and_moved_to_it_when_it_is_ba
 #[test]
 fn a_spool_that_is_damaged_while_it_is_in_use_is_replaced_and_loses_nothing_in_memory() {
     let sandbox = sandbox();
-    let bench = Bench::new(sandbox.url());
-    bench.ask(Question::Pause(true));
-    for n in 0..50 {
-        bench.tell(&format!("c{n}"), Kind::Completed);
-    }
-    bench.until("fifty waiting", |status| status.pending == 50);
+    let bench = Bench::with_fifty_waiting(sandbox.url());
     bench.overwrite(&["spool.db", "spool.db-wal", "spool.db-shm"]);
     bench.tell("after", Kind::Completed);
     bench.ask(Question::Pause(false));
@@ -1224,12 +1230,7 @@ fn a_spool_that_is_damaged_while_it_is_in_use_is_replaced_and_loses_nothing_in_m
 #[test]
 fn a_damage_that_sqlite_does_not_see_by_itself_is_found_while_everything_is_still_in_memory() {
     let sandbox = sandbox();
-    let bench = Bench::new(sandbox.url());
-    bench.ask(Question::Pause(true));
-    for n in 0..50 {
-        bench.tell(&format!("c{n}"), Kind::Completed);
-    }
-    bench.until("fifty waiting", |status| status.pending == 50);
+    let bench = Bench::with_fifty_waiting(sandbox.url());
     bench.overwrite(&["spool.db", "spool.db-wal"]);
     bench.until("the finding", |_| bench.has_damaged_spool());
     bench.ask(Question::Pause(true));

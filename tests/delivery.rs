@@ -1153,6 +1153,22 @@ fn what_is_in_memory_at_the_end_goes_to_a_disk_that_is_back() {
 }
 
 #[test]
+fn a_card_that_only_memory_knows_at_the_end_is_known_to_the_next_run() {
+    let sandbox = sandbox();
+    let mut bench = Bench::without_a_disk(sandbox.url());
+    bench.tell("a", Kind::Incoming);
+    wait_for(&sandbox, 1);
+    assert_eq!(bench.settled().spool, "memory");
+    fs::remove_file(bench.spool()).unwrap();
+    bench.restart();
+    let Answer::OpenCards(cards) = bench.ask(Question::OpenCards) else {
+        panic!()
+    };
+    assert_eq!(cards.len(), 1);
+    assert_eq!(cards[0].callid, "a");
+}
+
+#[test]
 fn what_is_lost_at_the_end_because_there_is_no_disk_is_said() {
     let sandbox = sandbox();
     sandbox.set_fault(Fault::new(FaultKind::Refuse));

@@ -65,7 +65,7 @@ impl Dispatcher {
 
     /// Whoever mends the disk and restarts Asterisk at once does not wait until the spool in memory looks for it again.
     fn leave_memory(&mut self) {
-        if !self.is_in_memory() || (self.lost_with_this_run() == 0 && self.open_cards.are_written()) {
+        if !self.is_in_memory() {
             return;
         }
         match Spool::open_at_once(&self.folder, self.config.max_spool, self.clock.wall()) {
